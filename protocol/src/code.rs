@@ -69,7 +69,10 @@ pub struct Failure {
 impl Failure {
     /// A failure of kind `code`.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// Prints `error` with its whole chain of sources, outermost first.
@@ -110,7 +113,10 @@ impl From<ttrpc::Error> for Failure {
                 Self::new(Code::from_grpc(status.code()), status.message())
             }
             ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed | ttrpc::Error::Eof => {
-                Self::new(Code::Unavailable, "the connection to the guest's agent was closed")
+                Self::new(
+                    Code::Unavailable,
+                    "the connection to the guest's agent was closed",
+                )
             }
             other => Self::new(Code::Internal, other.to_string()),
         }
@@ -132,7 +138,10 @@ mod tests {
 
     #[test]
     fn a_closed_connection_is_unavailable() {
-        assert_eq!(Failure::from(ttrpc::Error::RemoteClosed).code, Code::Unavailable);
+        assert_eq!(
+            Failure::from(ttrpc::Error::RemoteClosed).code,
+            Code::Unavailable
+        );
     }
 
     #[test]
@@ -143,6 +152,9 @@ mod tests {
 
         let cause = std::io::Error::from_raw_os_error(2);
         let failure = Failure::from_error(Code::NotFound, &Outer(cause));
-        assert_eq!(failure.message, "open /x: No such file or directory (os error 2)");
+        assert_eq!(
+            failure.message,
+            "open /x: No such file or directory (os error 2)"
+        );
     }
 }

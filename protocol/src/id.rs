@@ -44,8 +44,12 @@ fn is_valid(id: &str) -> bool {
     bytes.len() <= MAX_LEN
         && alphanumeric(bytes.first())
         && alphanumeric(bytes.last())
-        && bytes.windows(2).all(|pair| alphanumeric(pair.first()) || alphanumeric(pair.last()))
-        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
+        && bytes
+            .windows(2)
+            .all(|pair| alphanumeric(pair.first()) || alphanumeric(pair.last()))
+        && bytes
+            .iter()
+            .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
 }
 
 impl fmt::Display for Id {
@@ -79,7 +83,9 @@ mod tests {
     #[test]
     fn refuses_everything_that_could_leave_a_folder() {
         let long = "a".repeat(77);
-        for id in ["", ".", "..", "../x", "a/b", "-a", "a-", "a--b", "a..b", "a b", "ä", &long] {
+        for id in [
+            "", ".", "..", "../x", "a/b", "-a", "a-", "a--b", "a..b", "a b", "ä", &long,
+        ] {
             assert!(Id::new(id).is_err(), "{id:?} was accepted");
         }
     }
