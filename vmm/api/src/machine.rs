@@ -1,0 +1,38 @@
+//! What a machine is to be.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A machine, before it runs. File descriptors that belong to it travel
+/// beside this, never inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineConfig {
+    /// Online CPUs at boot, at least 1.
+    pub vcpus: u32,
+    /// Guest memory, MiB.
+    pub memory_mib: u64,
+    /// Uncompressed ELF kernel with a PVH or 64-bit entry.
+    pub kernel: PathBuf,
+    /// cpio archive, uncompressed.
+    pub initramfs: PathBuf,
+    /// Kernel parameters beside those that the driver itself needs.
+    pub kernel_parameters: String,
+    /// vsock context id of the guest, above 2.
+    pub guest_cid: u32,
+    /// virtio-fs tag of the pod's share.
+    pub share_tag: String,
+    /// Network interfaces, in the order of their taps.
+    pub nets: Vec<NetConfig>,
+}
+
+/// A network interface of the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetConfig {
+    /// Hardware address, `02:00:00:00:00:01`.
+    pub mac: String,
+    /// Largest packet, bytes.
+    pub mtu: u32,
+}
