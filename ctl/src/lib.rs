@@ -1,1 +1,6 @@
-//! TODO-SKELETON
+//! The library behind `kata-mshv`, the command an operator types.
+//!
+//! - [`cri`] is a thin typed client of the Container Runtime Interface over a
+//!   UNIX socket. Tests use the same client.
+
+pub mod cri;
