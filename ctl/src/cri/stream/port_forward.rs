@@ -47,7 +47,13 @@ async fn open(url: &str, port: u16) -> Result<Forward, StreamError> {
     let mut connection = Opener::new(dial(url, PROTOCOL).await?);
     let port = port.to_string();
     // The server pairs the two streams by request id, the error stream first.
-    let headers = |kind: &'static str| [("streamtype", kind), ("port", port.as_str()), ("requestid", "0")];
+    let headers = |kind: &'static str| {
+        [
+            ("streamtype", kind),
+            ("port", port.as_str()),
+            ("requestid", "0"),
+        ]
+    };
     let error = connection.stream(&headers("error")).await;
     let (unused, error) = error.map_err(StreamError::Open)?;
     unused.finish().await.map_err(StreamError::Open)?;
