@@ -6,4 +6,4 @@ mod machine;
 mod record;
 
 pub use machine::{MachineConfig, NetConfig};
-pub use record::{Pids, SandboxRecord};
+pub use record::{Pids, SandboxRecord, Span};

@@ -27,6 +27,21 @@ pub struct SandboxRecord {
     pub pids: Pids,
     /// RFC 3339, UTC.
     pub started_at: String,
+    /// Where the time of the boot went, in order, each span from where the
+    /// one before ended.
+    #[serde(default)]
+    pub timeline: Vec<Span>,
+}
+
+/// A part of a boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// `network`, `kernel to agent`.
+    pub name: String,
+    /// Microseconds since the shim's server began.
+    pub begin_us: u64,
+    /// The same clock.
+    pub end_us: u64,
 }
 
 /// Host processes of a sandbox.
@@ -64,6 +79,11 @@ mod tests {
                 vsock: 4,
             },
             started_at: "2026-01-01T00:00:00Z".into(),
+            timeline: vec![Span {
+                name: "network".into(),
+                begin_us: 1,
+                end_us: 2,
+            }],
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(

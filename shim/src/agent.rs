@@ -1,0 +1,201 @@
+//! The shim's side of the connection to the agent in the guest.
+
+use std::time::Duration;
+
+use protocol::agent::{
+    ContainerRequest, ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, Empty,
+    Event, ExecProcessRequest, HelloRequest, HelloResponse, ProcessRequest, ResizeTerminalRequest,
+    SignalProcessRequest, UpdateContainerRequest,
+};
+use protocol::agent_ttrpc::AgentClient;
+use protocol::{Code, Failure, PROTOCOL_VERSION};
+use tokio::net::UnixStream;
+use ttrpc::asynchronous::transport::Socket;
+use ttrpc::asynchronous::{Client, ClientStreamReceiver};
+use ttrpc::context::{self, Context};
+
+/// An answer that takes longer is not coming: every call is local and the
+/// longest, creating a container, takes milliseconds, on a busy host under
+/// emulation seconds.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The agent, after its hello.
+#[derive(Clone)]
+pub(crate) struct Agent {
+    client: AgentClient,
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+impl Agent {
+    /// Says hello over a connection that the guest has dialled.
+    ///
+    /// # Errors
+    ///
+    /// An agent of another protocol version is refused.
+    pub(crate) async fn connect(stream: UnixStream) -> Result<(Self, HelloResponse)> {
+        let agent = Self {
+            client: AgentClient::new(Client::new(Socket::new(stream))),
+        };
+        let request = HelloRequest {
+            protocol_version: PROTOCOL_VERSION,
+            ..Default::default()
+        };
+        let hello = agent.client.hello(deadline(), &request).await?;
+        if hello.protocol_version == PROTOCOL_VERSION {
+            return Ok((agent, hello));
+        }
+        Err(Failure::new(
+            Code::FailedPrecondition,
+            format!(
+                "the agent in the guest ({}) speaks protocol version {}, this shim version \
+                 {PROTOCOL_VERSION}: install shim and initramfs of one release",
+                hello.agent_version.chars().take(64).collect::<String>(),
+                hello.protocol_version,
+            ),
+        ))
+    }
+
+    pub(crate) async fn create_sandbox(&self, request: &CreateSandboxRequest) -> Result<()> {
+        self.client
+            .create_sandbox(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn shutdown(&self, limit: Duration) {
+        // The guest may be gone before its answer is: both are what is wanted.
+        let _ = self
+            .client
+            .shutdown(timeout(limit), &Empty::default())
+            .await;
+    }
+
+    pub(crate) async fn create_container(&self, request: &CreateContainerRequest) -> Result<()> {
+        self.client
+            .create_container(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn start_container(&self, id: &str) -> Result<()> {
+        self.client
+            .start_container(deadline(), &container(id))
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn delete_container(&self, id: &str) -> Result<()> {
+        self.client
+            .delete_container(deadline(), &container(id))
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn pause_container(&self, id: &str) -> Result<()> {
+        self.client
+            .pause_container(deadline(), &container(id))
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn resume_container(&self, id: &str) -> Result<()> {
+        self.client
+            .resume_container(deadline(), &container(id))
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn update_container(&self, id: &str, resources: Vec<u8>) -> Result<()> {
+        let request = UpdateContainerRequest {
+            container_id: id.to_owned(),
+            resources,
+            ..Default::default()
+        };
+        self.client
+            .update_container(deadline(), &request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn stats(&self, id: &str) -> Result<ContainerStatsResponse> {
+        self.client
+            .container_stats(deadline(), &container(id))
+            .await
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn pids(&self, id: &str) -> Result<Vec<u32>> {
+        let answer = self
+            .client
+            .list_processes(deadline(), &container(id))
+            .await?;
+        Ok(answer.pids)
+    }
+
+    /// Guest pid of the new process.
+    pub(crate) async fn exec(&self, request: &ExecProcessRequest) -> Result<u32> {
+        let answer = self.client.exec_process(deadline(), request).await?;
+        Ok(answer.pid)
+    }
+
+    pub(crate) async fn delete_process(&self, container_id: &str, exec_id: &str) -> Result<()> {
+        let request = ProcessRequest {
+            container_id: container_id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            ..Default::default()
+        };
+        self.client
+            .delete_process(deadline(), &request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn signal(&self, request: &SignalProcessRequest) -> Result<()> {
+        self.client
+            .signal_process(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    pub(crate) async fn resize(&self, request: &ResizeTerminalRequest) -> Result<()> {
+        self.client
+            .resize_terminal(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    /// Everything that happens unasked, until the guest is gone.
+    pub(crate) async fn events(&self) -> Result<ClientStreamReceiver<Event>> {
+        let forever = Context::default();
+        self.client
+            .events(forever, &Empty::default())
+            .await
+            .map_err(Failure::from)
+    }
+}
+
+fn container(id: &str) -> ContainerRequest {
+    ContainerRequest {
+        container_id: id.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn deadline() -> Context {
+    timeout(TIMEOUT)
+}
+
+fn timeout(limit: Duration) -> Context {
+    context::with_duration(limit)
+}

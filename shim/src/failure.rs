@@ -1,0 +1,67 @@
+//! Which code an error of ours has on the wire. The one place.
+
+use protocol::{Code, Failure};
+
+use crate::machine::{ImageError, SelectError};
+use crate::network::NetworkError;
+use crate::sandbox::{BootError, PlanError};
+use crate::spec::SpecError;
+
+/// An error that knows its code.
+pub(crate) trait Coded: std::error::Error + 'static {
+    /// Its code.
+    fn code(&self) -> Code;
+}
+
+/// `error` with its whole chain, as it goes to containerd.
+pub(crate) fn failure(error: &impl Coded) -> Failure {
+    Failure::from_error(error.code(), error)
+}
+
+impl Coded for PlanError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Annotation(_) | Self::Size(_) => Code::InvalidArgument,
+            Self::Network(error) => network(error),
+        }
+    }
+}
+
+impl Coded for BootError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Select(SelectError::NotBuiltIn) => Code::Unimplemented,
+            Self::Select(_) => Code::FailedPrecondition,
+            Self::Image(ImageError::Read { .. }) => Code::Internal,
+            Self::Image(_) => Code::FailedPrecondition,
+            Self::Network(error) => network(error),
+            Self::Died(_) => Code::Unavailable,
+            Self::Silent { .. } => Code::DeadlineExceeded,
+            Self::Agent(failure) => failure.code,
+            Self::RunDir { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Code::AlreadyExists
+            }
+            Self::RunDir { .. } | Self::Share(_) | Self::Device(_) | Self::Machine(_) => {
+                Code::Internal
+            }
+        }
+    }
+}
+
+impl Coded for SpecError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Read { .. } | Self::Json { .. } => Code::InvalidArgument,
+            Self::NoRoot | Self::NoProcess => Code::InvalidArgument,
+            Self::Share(_) => Code::FailedPrecondition,
+            Self::Encode(_) => Code::Internal,
+        }
+    }
+}
+
+fn network(error: &NetworkError) -> Code {
+    match error {
+        NetworkError::HostNetwork => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}

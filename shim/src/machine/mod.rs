@@ -1,0 +1,54 @@
+//! The virtual machine: what a driver starts, and what is known about it.
+
+mod console;
+mod image;
+mod qemu;
+mod select;
+
+use std::os::fd::OwnedFd;
+
+use async_trait::async_trait;
+use vmm_api::MachineConfig;
+
+use crate::process::{Process, SpawnError};
+
+pub(crate) use console::Console;
+pub(crate) use image::{ImageError, check_initramfs, check_kernel};
+pub(crate) use select::{SelectError, select};
+
+/// Starts machines. One implementation per virtual machine monitor.
+#[async_trait]
+pub(crate) trait Driver: Send + Sync {
+    /// How `kata-mshv ps` shows it: `qemu (tcg)`.
+    fn name(&self) -> String;
+
+    /// Starts a machine. It runs when this returns; whether its kernel does
+    /// is told by the agent's connection, or by the machine's end.
+    async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, SpawnError>;
+}
+
+/// The file descriptors that belong to a [`MachineConfig`].
+pub(crate) struct MachineFds {
+    /// Connected to the vsock device's vhost-user socket.
+    pub(crate) vsock: OwnedFd,
+    /// Connected to the virtio-fs device's vhost-user socket.
+    pub(crate) fs: OwnedFd,
+    /// One tap per entry of `MachineConfig::nets`.
+    pub(crate) taps: Vec<OwnedFd>,
+}
+
+/// A machine that was started. Dropped, it is gone.
+pub(crate) struct Machine {
+    pub(crate) process: Process,
+    pub(crate) console: Console,
+}
+
+impl Machine {
+    /// Waits for the machine's end and says how it came and what the guest
+    /// said last.
+    pub(crate) async fn ended(&self) -> String {
+        let status = self.process.ended().await;
+        let how = self.process.obituary(status);
+        format!("{how}; {}", self.console.last_words())
+    }
+}

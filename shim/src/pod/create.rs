@@ -1,0 +1,190 @@
+//! Creating a container, and with the first of a pod its VM.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use config::Loaded;
+use oci_spec::runtime::Spec;
+use protocol::agent::CreateContainerRequest;
+use protocol::{Code, Failure, Id};
+
+use super::container::Container;
+use super::lookup::valid;
+use super::state::Step;
+use super::{Pod, Vm};
+use crate::containerd::Event;
+use crate::failure::failure;
+use crate::role::Role;
+use crate::sandbox::{Plan, Sandbox, boot};
+use crate::share::RootfsMount;
+use crate::spec;
+use crate::stdio::{ProcessIo, StdioPaths};
+
+/// What containerd asks for.
+pub(crate) struct CreateRequest {
+    pub(crate) id: String,
+    pub(crate) bundle: String,
+    pub(crate) rootfs: Vec<RootfsMount>,
+    pub(crate) stdio: StdioPaths,
+}
+
+impl Pod {
+    /// Creates a container; the host pid that stands for it.
+    pub(crate) async fn create(&self, request: CreateRequest) -> Result<u32, Failure> {
+        let id = valid(&request.id)?;
+        let spec = spec::read(Path::new(&request.bundle)).map_err(|e| failure(&e))?;
+        let role = Role::of(&spec);
+        self.enter(&id, &role, &request)?;
+        let built = self.build(&id, &role, &spec, &request).await;
+        match built {
+            Ok((sandbox, io)) => self.created(&id, &request, &sandbox, io),
+            Err(failure) => {
+                self.lock().containers.remove(&id);
+                if role == Role::Lone {
+                    self.stop().await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes the id, so that nobody else creates it meanwhile.
+    fn enter(&self, id: &Id, role: &Role, request: &CreateRequest) -> Result<(), Failure> {
+        let mut inner = self.lock();
+        if inner.containers.contains_key(id) {
+            let text = format!("container {id} exists already");
+            return Err(Failure::new(Code::AlreadyExists, text));
+        }
+        let owner = matches!(role, Role::Sandbox | Role::Lone);
+        if owner && !matches!(inner.vm, Vm::Absent) {
+            let text = format!("cannot create {id}: this shim has a VM already");
+            return Err(Failure::new(Code::FailedPrecondition, text));
+        }
+        if owner {
+            inner.vm = Vm::Booting;
+        }
+        let container = Container::new(
+            id,
+            role.clone(),
+            request.bundle.clone(),
+            request.stdio.clone(),
+        );
+        inner.containers.insert(id.clone(), container);
+        Ok(())
+    }
+
+    async fn build(
+        &self,
+        id: &Id,
+        role: &Role,
+        spec: &Spec,
+        request: &CreateRequest,
+    ) -> Result<(Arc<Sandbox>, Option<ProcessIo>), Failure> {
+        let sandbox = match role {
+            Role::Sandbox | Role::Lone => self.boot(id, spec, *role == Role::Lone).await?,
+            Role::Member { .. } => self.sandbox()?,
+        };
+        if *role == Role::Sandbox {
+            return Ok((sandbox, None));
+        }
+        let io = create_in_guest(&sandbox, id, spec, request).await?;
+        Ok((sandbox, Some(io)))
+    }
+
+    async fn boot(&self, id: &Id, spec: &Spec, lone: bool) -> Result<Arc<Sandbox>, Failure> {
+        let booted = self.try_boot(id, spec, lone).await;
+        let mut inner = self.lock();
+        match booted {
+            Ok(sandbox) => {
+                let sandbox = Arc::new(sandbox);
+                inner.vm = Vm::Up(Arc::clone(&sandbox));
+                drop(inner);
+                self.watch(&sandbox);
+                Ok(sandbox)
+            }
+            Err(failure) => {
+                inner.vm = Vm::Absent;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn try_boot(&self, id: &Id, spec: &Spec, lone: bool) -> Result<Sandbox, Failure> {
+        let settings = &self.0.settings;
+        let loaded = Loaded::read(&settings.config_path)
+            .map_err(|e| Failure::from_error(Code::FailedPrecondition, &e))?;
+        let plan = Plan::new(
+            id.as_str(),
+            &settings.namespace,
+            spec,
+            lone,
+            loaded,
+            settings.began,
+        )
+        .map_err(|e| failure(&e))?;
+        boot(&plan).await.map_err(|e| failure(&e))
+    }
+
+    fn created(
+        &self,
+        id: &Id,
+        request: &CreateRequest,
+        sandbox: &Sandbox,
+        io: Option<ProcessIo>,
+    ) -> Result<u32, Failure> {
+        let pid = sandbox.pid();
+        let mut inner = self.lock();
+        let process = &mut inner.container(id)?.init;
+        process.step(Step::CreateDone)?;
+        process.pid = pid;
+        process.io = io;
+        self.send(Event::Create {
+            id: id.to_string(),
+            bundle: request.bundle.clone(),
+            stdio: request.stdio.clone(),
+            pid,
+        });
+        Ok(pid)
+    }
+}
+
+/// Shows the guest the container's files and has the agent build it.
+async fn create_in_guest(
+    sandbox: &Sandbox,
+    id: &Id,
+    spec: &Spec,
+    request: &CreateRequest,
+) -> Result<ProcessIo, Failure> {
+    let built = try_create_in_guest(sandbox, id, spec, request).await;
+    if built.is_err() {
+        sandbox.share().remove(id.as_str());
+    }
+    built
+}
+
+async fn try_create_in_guest(
+    sandbox: &Sandbox,
+    id: &Id,
+    spec: &Spec,
+    request: &CreateRequest,
+) -> Result<ProcessIo, Failure> {
+    let io = ProcessIo::open(&request.stdio, &sandbox.streams)
+        .map_err(|e| Failure::from_error(Code::InvalidArgument, &e))?;
+    let guest = spec::for_guest(
+        spec,
+        id,
+        Path::new(&request.bundle),
+        &request.rootfs,
+        &mut sandbox.share(),
+    )
+    .map_err(|e| failure(&e))?;
+    let message = CreateContainerRequest {
+        container_id: id.to_string(),
+        spec: guest.json,
+        stdio: Some(io.tokens()).into(),
+        share_process_namespace: guest.share_process_namespace,
+        ..Default::default()
+    };
+    sandbox.agent.create_container(&message).await?;
+    Ok(io)
+}

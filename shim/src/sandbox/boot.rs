@@ -1,0 +1,273 @@
+//! From a plan to a running VM with its agent.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protocol::agent::{CreateSandboxRequest, HelloResponse};
+use protocol::{Failure, ports};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use vmm_api::{MachineConfig, Pids, SandboxRecord};
+
+use super::timeline::Timeline;
+use super::{Plan, RunDir, Sandbox};
+use crate::agent::Agent;
+use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
+use crate::machine::{self, Driver, ImageError, Machine, MachineFds, SelectError};
+use crate::network::{Network, NetworkError};
+use crate::process::SpawnError;
+use crate::share::{MountError, Share};
+use crate::stdio::Streams;
+
+/// virtio-fs tag of the share.
+const SHARE_TAG: &str = "share";
+
+/// Why a VM did not come up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("make the sandbox's folder {}", path.display())]
+    RunDir {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Share(#[from] MountError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    #[error(transparent)]
+    Machine(#[from] SpawnError),
+    #[error("the VM ended before its agent answered: {0}")]
+    Died(String),
+    #[error(
+        "the agent in the VM did not answer within {seconds} s; {console}; raise guest.boot_timeout_s if the host is only slow"
+    )]
+    Silent { seconds: u64, console: String },
+    #[error(transparent)]
+    Agent(#[from] Failure),
+}
+
+/// Starts a VM. On failure everything that was started is gone again.
+pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
+    let mut timeline = Timeline::since(plan.began);
+    timeline.mark("shim");
+    machine::check_kernel(&plan.config.guest.kernel)?;
+    machine::check_initramfs(&plan.config.guest.initramfs)?;
+    let driver = machine::select(&plan.config)?;
+
+    let run_dir = run_dir(plan)?;
+    let share = Share::new(&run_dir.share())?;
+    let fs = devices::start_fs(&plan.config.devices, run_dir.path(), share.root())?;
+    let (vsock, handover) = devices::start_vsock(&plan.config.devices, run_dir.path())?;
+    timeline.mark("devices");
+    let network = network(plan).await?;
+    timeline.mark("network");
+
+    let (machine, fs, vsock, network) = start(plan, driver.as_ref(), fs, vsock, network).await?;
+    timeline.mark("vmm spawn");
+    let streams = Streams::new();
+    let control = receive(handover, streams.clone());
+    let mut sandbox = Booting { machine, fs, vsock };
+    let stream = sandbox.control(control, plan).await?;
+    timeline.mark("kernel to agent");
+    let (agent, hello) = sandbox.hello(stream).await?;
+    agent.create_sandbox(&request(plan, &network)).await?;
+    timeline.mark("sandbox in guest");
+
+    let Booting { machine, fs, vsock } = sandbox;
+    let pids = Pids {
+        shim: std::process::id(),
+        vmm: machine.process.pid(),
+        fs: fs.pid(),
+        vsock: vsock.pid(),
+    };
+    let record = record(plan, driver.as_ref(), &hello, pids, timeline);
+    write_record(&run_dir, &record)?;
+    Ok(Sandbox {
+        agent,
+        streams,
+        machine,
+        fs,
+        vsock,
+        share: Mutex::new(share),
+        run_dir,
+    })
+}
+
+/// The processes, before there is an agent.
+struct Booting {
+    machine: Machine,
+    fs: crate::process::Process,
+    vsock: crate::process::Process,
+}
+
+impl Booting {
+    /// The agent's connection, or why there is none.
+    async fn control(
+        &mut self,
+        control: oneshot::Receiver<UnixStream>,
+        plan: &Plan,
+    ) -> Result<UnixStream, BootError> {
+        let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
+        tokio::select! {
+            biased;
+            Ok(stream) = control => Ok(stream),
+            death = self.death() => Err(death),
+            () = tokio::time::sleep(limit) => Err(BootError::Silent {
+                seconds: limit.as_secs(),
+                console: self.machine.console.last_words(),
+            }),
+        }
+    }
+
+    async fn hello(&mut self, stream: UnixStream) -> Result<(Agent, HelloResponse), BootError> {
+        tokio::select! {
+            biased;
+            agent = Agent::connect(stream) => Ok(agent?),
+            death = self.death() => Err(death),
+        }
+    }
+
+    async fn death(&self) -> BootError {
+        let died = |process: &crate::process::Process, status| {
+            format!("{} ended: {}", process.name(), process.obituary(status))
+        };
+        BootError::Died(tokio::select! {
+            end = self.machine.ended() => end,
+            status = self.fs.ended() => died(&self.fs, status),
+            status = self.vsock.ended() => died(&self.vsock, status),
+        })
+    }
+}
+
+fn run_dir(plan: &Plan) -> Result<RunDir, BootError> {
+    let state_dir = &plan.config.state_dir;
+    RunDir::create(state_dir, &plan.namespace, &plan.id).map_err(|source| BootError::RunDir {
+        path: RunDir::path_of(state_dir, &plan.namespace, &plan.id),
+        source,
+    })
+}
+
+async fn network(plan: &Plan) -> Result<Network, BootError> {
+    match &plan.netns {
+        Some(path) => Ok(Network::mirror(path).await?),
+        None => Ok(Network::default()),
+    }
+}
+
+async fn start(
+    plan: &Plan,
+    driver: &dyn Driver,
+    fs: Device,
+    vsock: Device,
+    mut network: Network,
+) -> Result<
+    (
+        Machine,
+        crate::process::Process,
+        crate::process::Process,
+        Network,
+    ),
+    BootError,
+> {
+    let config = MachineConfig {
+        vcpus: plan.size.vcpus,
+        memory_mib: plan.size.memory_mib,
+        kernel: plan.config.guest.kernel.clone(),
+        initramfs: plan.config.guest.initramfs.clone(),
+        kernel_parameters: plan.config.guest.kernel_parameters.clone(),
+        guest_cid: GUEST_CID,
+        share_tag: SHARE_TAG.to_owned(),
+        nets: network.nets.clone(),
+    };
+    let fds = MachineFds {
+        vsock: vsock.frontend,
+        fs: fs.frontend,
+        taps: std::mem::take(&mut network.taps),
+    };
+    let machine = driver.start(&config, fds).await?;
+    Ok((machine, fs.process, vsock.process, network))
+}
+
+/// Sorts the guest's connections: the first control connection is the
+/// agent's, streams go to who expects them, all else is closed.
+fn receive(handover: Handover, streams: Streams) -> oneshot::Receiver<UnixStream> {
+    let (sender, receiver) = oneshot::channel();
+    let mut waiting = Some(sender);
+    tokio::spawn(async move {
+        while let Some(dialled) = handover.next().await {
+            match dialled.port {
+                ports::STDIO => streams.arrived(dialled.stream),
+                ports::CONTROL => {
+                    if let Some(first) = waiting.take() {
+                        // Whoever waited may have given up.
+                        let _ = first.send(dialled.stream);
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    receiver
+}
+
+fn request(plan: &Plan, network: &Network) -> CreateSandboxRequest {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    CreateSandboxRequest {
+        sandbox_id: plan.id.clone(),
+        hostname: plan.hostname.clone(),
+        sysctls: plan.sysctls.clone(),
+        shm_size: plan.shm_size,
+        share_tag: SHARE_TAG.to_owned(),
+        interfaces: network.interfaces.clone(),
+        routes: network.routes.clone(),
+        neighbours: network.neighbours.clone(),
+        wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        ..Default::default()
+    }
+}
+
+fn record(
+    plan: &Plan,
+    driver: &dyn Driver,
+    hello: &HelloResponse,
+    pids: Pids,
+    timeline: Timeline,
+) -> SandboxRecord {
+    let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(128).collect();
+    let now = time::OffsetDateTime::now_utc();
+    SandboxRecord {
+        sandbox_id: plan.id.clone(),
+        namespace: plan.namespace.clone(),
+        driver: driver.name(),
+        vcpus: plan.size.vcpus,
+        memory_mib: plan.size.memory_mib,
+        guest_kernel: short(&hello.kernel_release),
+        boot_id: short(&hello.boot_id),
+        agent_version: short(&hello.agent_version),
+        pids,
+        started_at: now
+            .format(&time::format_description::well_known::Rfc3339)
+            .unwrap_or_default(),
+        timeline: timeline.into_spans(),
+    }
+}
+
+fn write_record(run_dir: &RunDir, record: &SandboxRecord) -> Result<(), BootError> {
+    run_dir
+        .write_record(record)
+        .map_err(|source| BootError::RunDir {
+            path: run_dir.path().to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,152 @@
+//! The pod's one virtio-fs share: what the guest may see of the host, bound
+//! under names that nobody can guess.
+//!
+//! The share and everything in it exist in the shim's own mount namespace
+//! only. When the pod's processes are gone the kernel takes the mounts away
+//! with the namespace, however they ended.
+
+mod mount;
+mod options;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+use protocol::paths;
+
+pub(crate) use mount::MountError;
+
+/// A mount as containerd describes it (`containerd.types.Mount`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RootfsMount {
+    pub(crate) kind: String,
+    pub(crate) source: String,
+    pub(crate) options: Vec<String>,
+}
+
+/// The root of a pod's share.
+pub(crate) struct Share {
+    root: PathBuf,
+    /// Names in use, by the container they serve.
+    entries: HashMap<String, Vec<PathBuf>>,
+}
+
+/// Gives the process a mount namespace of its own, which still follows the
+/// host's mounts. To be called before there is a second thread.
+pub(crate) fn enter_own_mount_namespace() -> Result<(), MountError> {
+    mount::unshare_as_slave()
+}
+
+impl Share {
+    /// An empty share at `root`, which must be an existing folder.
+    pub(crate) fn new(root: &Path) -> Result<Self, MountError> {
+        // Only mount points live in it: it needs no room.
+        mount::tmpfs(root, "mode=0755,size=1m,nr_inodes=16k")?;
+        mount::propagate(root, MsFlags::MS_SHARED)?;
+        Ok(Self {
+            root: root.to_owned(),
+            entries: HashMap::new(),
+        })
+    }
+
+    /// Where the share is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Mounts a container's root file system; the guest's path of it.
+    pub(crate) fn add_rootfs(
+        &mut self,
+        container: &str,
+        mounts: &[RootfsMount],
+        bundle_rootfs: &Path,
+    ) -> Result<PathBuf, MountError> {
+        let entry = self.new_folder(container)?;
+        let host = self.root.join(&entry);
+        match mounts {
+            // Somebody else has prepared it in the bundle.
+            [] => mount::bind(bundle_rootfs, &host)?,
+            mounts => {
+                for mount in mounts {
+                    mount::rootfs(mount, &host)?;
+                }
+            }
+        }
+        Ok(Path::new(paths::SHARE).join(entry))
+    }
+
+    /// Makes the host's `source` (file or folder) visible; the guest's path of it.
+    pub(crate) fn add_volume(
+        &mut self,
+        container: &str,
+        source: &Path,
+        read_only: bool,
+    ) -> Result<PathBuf, MountError> {
+        let metadata = fs::metadata(source).map_err(MountError::source_missing(source))?;
+        let entry = match metadata.is_dir() {
+            true => self.new_folder(container)?,
+            false => self.new_file(container)?,
+        };
+        let host = self.root.join(&entry);
+        mount::bind(source, &host)?;
+        if read_only {
+            mount::make_read_only(&host)?;
+        }
+        Ok(Path::new(paths::SHARE).join(entry))
+    }
+
+    /// Takes away what `container` had.
+    pub(crate) fn remove(&mut self, container: &str) {
+        for entry in self
+            .entries
+            .remove(container)
+            .unwrap_or_default()
+            .iter()
+            .rev()
+        {
+            let path = self.root.join(entry);
+            // What the guest still holds open goes with its last user.
+            while nix::mount::umount2(&path, MntFlags::MNT_DETACH).is_ok() {}
+            let _ = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
+        }
+    }
+
+    /// Takes everything away. Can be called again.
+    pub(crate) fn close(&mut self) {
+        let containers: Vec<_> = self.entries.keys().cloned().collect();
+        for container in containers {
+            self.remove(&container);
+        }
+        let _ = nix::mount::umount2(&self.root, MntFlags::MNT_DETACH);
+    }
+
+    fn new_folder(&mut self, container: &str) -> Result<PathBuf, MountError> {
+        let name = self.new_name(container);
+        let path = self.root.join(&name);
+        fs::create_dir(&path).map_err(MountError::mount_point(&path))?;
+        Ok(name)
+    }
+
+    fn new_file(&mut self, container: &str) -> Result<PathBuf, MountError> {
+        let name = self.new_name(container);
+        let path = self.root.join(&name);
+        File::create(&path).map_err(MountError::mount_point(&path))?;
+        Ok(name)
+    }
+
+    fn new_name(&mut self, container: &str) -> PathBuf {
+        let name = PathBuf::from(hex::encode(rand::random::<[u8; 16]>()));
+        self.entries
+            .entry(container.to_owned())
+            .or_default()
+            .push(name.clone());
+        name
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

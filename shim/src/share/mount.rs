@@ -1,0 +1,240 @@
+//! The mounts themselves.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::{RootfsMount, options};
+
+/// What a mount failed at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MountError {
+    #[error("enter a mount namespace of the shim's own")]
+    Namespace(#[source] Errno),
+    #[error("mount {kind} from {origin:?} at {}", target.display())]
+    Mount {
+        kind: String,
+        origin: String,
+        target: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("set the propagation of {}", target.display())]
+    Propagation {
+        target: PathBuf,
+        #[source]
+        source: Errno,
+    },
+    #[error("look at the volume {} on the host", path.display())]
+    Source {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("make the mount point {}", path.display())]
+    MountPoint {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl MountError {
+    pub(super) fn source_missing(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Source {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(super) fn mount_point(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::MountPoint {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+const NONE: Option<&str> = None;
+
+pub(super) fn unshare_as_slave() -> Result<(), MountError> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(MountError::Namespace)?;
+    // What the host mounts and unmounts later must still arrive here:
+    // a volume that the host unmounts would stay busy otherwise.
+    propagate(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE)
+}
+
+pub(super) fn propagate(target: &Path, how: MsFlags) -> Result<(), MountError> {
+    mount(NONE, target, NONE, how, NONE).map_err(|source| MountError::Propagation {
+        target: target.to_owned(),
+        source,
+    })
+}
+
+pub(super) fn tmpfs(target: &Path, data: &str) -> Result<(), MountError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(data))
+        .map_err(failed("tmpfs", "tmpfs", target))
+}
+
+pub(super) fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(source), target, NONE, flags, NONE).map_err(failed(
+        "bind",
+        &source.display().to_string(),
+        target,
+    ))
+}
+
+pub(super) fn make_read_only(target: &Path) -> Result<(), MountError> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(NONE, target, NONE, flags, NONE).map_err(failed("read-only bind", "", target))
+}
+
+/// Mounts what a snapshotter asks for. A bind mount needs a second call to
+/// become read-only (mount(2), MS_BIND).
+pub(super) fn rootfs(wanted: &RootfsMount, target: &Path) -> Result<(), MountError> {
+    let (flags, data) = options::parse(&wanted.options);
+    mount_data(wanted, target, flags, &data)?;
+    if flags.contains(MsFlags::MS_BIND | MsFlags::MS_RDONLY) {
+        make_read_only(target)?;
+    }
+    Ok(())
+}
+
+fn mount_data(
+    wanted: &RootfsMount,
+    target: &Path,
+    flags: MsFlags,
+    data: &[&str],
+) -> Result<(), MountError> {
+    let joined = data.join(",");
+    let short = match joined.len() < page_size() {
+        true => Shortened {
+            folder: None,
+            data: joined,
+        },
+        false => shorten_lower_dirs(data),
+    };
+    let call = || {
+        mount(
+            Some(wanted.source.as_str()),
+            target,
+            Some(wanted.kind.as_str()),
+            flags,
+            (!short.data.is_empty()).then_some(short.data.as_str()),
+        )
+    };
+    let result = match &short.folder {
+        None => call(),
+        Some(folder) => in_folder(folder, call),
+    };
+    result.map_err(failed(&wanted.kind, &wanted.source, target))
+}
+
+/// Mount data that fits a page (the kernel's limit for mount(2)) because its
+/// paths are relative to `folder`.
+struct Shortened {
+    folder: Option<PathBuf>,
+    data: String,
+}
+
+/// An image of many layers has more `lowerdir` text than mount(2) takes: name
+/// the layers relative to the folder that they share.
+fn shorten_lower_dirs(data: &[&str]) -> Shortened {
+    let lower = data
+        .iter()
+        .find_map(|option| option.strip_prefix("lowerdir="));
+    let Some((folder, lower)) = lower.and_then(relative_to_shared_folder) else {
+        return Shortened {
+            folder: None,
+            data: data.join(","),
+        };
+    };
+    let mut short = format!("lowerdir={lower}");
+    for option in data
+        .iter()
+        .filter(|option| !option.starts_with("lowerdir="))
+    {
+        let _ = write!(short, ",{option}");
+    }
+    Shortened {
+        folder: Some(folder),
+        data: short,
+    }
+}
+
+fn relative_to_shared_folder(lower: &str) -> Option<(PathBuf, String)> {
+    let layers: Vec<&Path> = lower.split(':').map(Path::new).collect();
+    let first = layers.first()?.parent()?;
+    let shared = first
+        .ancestors()
+        .find(|folder| layers.iter().all(|layer| layer.starts_with(folder)))?;
+    let relative: Option<Vec<_>> = layers
+        .iter()
+        .map(|layer| layer.strip_prefix(shared).ok()?.to_str())
+        .collect();
+    Some((shared.to_owned(), relative?.join(":")))
+}
+
+/// Runs `call` with `folder` as its working folder, in a thread that shares
+/// none with the rest of the process.
+fn in_folder(folder: &Path, call: impl Fn() -> nix::Result<()> + Sync) -> nix::Result<()> {
+    let body = || {
+        unshare(CloneFlags::CLONE_FS)?;
+        nix::unistd::chdir(folder)?;
+        call()
+    };
+    std::thread::scope(|scope| scope.spawn(body).join().unwrap_or(Err(Errno::EIO)))
+}
+
+fn page_size() -> usize {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| size.try_into().ok())
+        .unwrap_or(4096)
+}
+
+fn failed(kind: &str, origin: &str, target: &Path) -> impl FnOnce(Errno) -> MountError {
+    move |source| MountError::Mount {
+        kind: kind.to_owned(),
+        origin: origin.to_owned(),
+        target: target.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_layers_are_named_relative_to_their_folder() {
+        let layers: Vec<_> = (0..200)
+            .map(|n| format!("/var/lib/snapshots/{n}/fs"))
+            .collect();
+        let lower = format!("lowerdir={}", layers.join(":"));
+        let short = shorten_lower_dirs(&["index=off", &lower, "upperdir=/u"]);
+        assert_eq!(
+            short.folder.as_deref(),
+            Some(Path::new("/var/lib/snapshots"))
+        );
+        assert!(short.data.starts_with("lowerdir=0/fs:1/fs:2/fs"));
+        assert!(short.data.ends_with("199/fs,index=off,upperdir=/u"));
+        assert!(short.data.len() < 4096);
+    }
+
+    #[test]
+    fn one_layer_still_has_a_folder() {
+        let (folder, lower) = relative_to_shared_folder("/a/b/fs").unwrap();
+        assert_eq!(
+            (folder.as_path(), lower.as_str()),
+            (Path::new("/a/b"), "fs")
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! How large a pod's VM is: the configured base, and the containers' limits
+//! on top. Requests (`cpu.shares`) do not count.
+
+use oci_spec::runtime::Spec;
+
+const MIB: u64 = 1 << 20;
+
+/// vCPUs and memory of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) vcpus: u32,
+    pub(crate) memory_mib: u64,
+}
+
+/// The containers' limits, summed. Zero means no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// CPU time per `cpu_period`, microseconds.
+    pub(crate) cpu_quota: u64,
+    /// Microseconds; without a quota meaningless.
+    pub(crate) cpu_period: u64,
+    /// Bytes.
+    pub(crate) memory: u64,
+}
+
+/// Why there is no VM of the wanted size.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum SizingError {
+    #[error("pod annotation {name} must be a whole number, not {value:?}")]
+    Annotation { name: &'static str, value: String },
+    #[error(
+        "the pod's limits ask for a VM of {wanted} {unit}, the largest allowed is {max}: lower the containers' limits or raise {key}"
+    )]
+    TooLarge {
+        wanted: u64,
+        max: u64,
+        unit: &'static str,
+        key: &'static str,
+    },
+}
+
+const CPU_QUOTA: &str = "io.kubernetes.cri.sandbox-cpu-quota";
+const CPU_PERIOD: &str = "io.kubernetes.cri.sandbox-cpu-period";
+const MEMORY: &str = "io.kubernetes.cri.sandbox-memory";
+
+impl Limits {
+    /// The sums that containerd's CRI plugin writes on a sandbox.
+    pub(crate) fn of_sandbox<'a>(
+        annotation: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<Self, SizingError> {
+        let number = |name: &'static str| {
+            let value = annotation(name).unwrap_or("0");
+            // -1 is how the kernel writes 'no limit'.
+            let parsed = value.parse::<i64>().map_err(|_| SizingError::Annotation {
+                name,
+                value: value.chars().take(64).collect(),
+            })?;
+            Ok(u64::try_from(parsed).unwrap_or(0))
+        };
+        Ok(Self {
+            cpu_quota: number(CPU_QUOTA)?,
+            cpu_period: number(CPU_PERIOD)?,
+            memory: number(MEMORY)?,
+        })
+    }
+
+    /// The limits of a container that stands alone.
+    pub(crate) fn of_container(spec: &Spec) -> Self {
+        let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+        let cpu = resources.and_then(|r| r.cpu().as_ref());
+        let memory = resources.and_then(|r| r.memory().as_ref());
+        let positive = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        Self {
+            cpu_quota: positive(cpu.and_then(|c| c.quota())),
+            cpu_period: cpu.and_then(|c| c.period()).unwrap_or(0),
+            memory: positive(memory.and_then(|m| m.limit())),
+        }
+    }
+
+    /// Whole CPUs that cover the quota. The sum is rounded up once, never
+    /// each container's share.
+    fn cpus(&self) -> u64 {
+        match self.cpu_period {
+            0 => 0,
+            period => self.cpu_quota.div_ceil(period),
+        }
+    }
+}
+
+impl Size {
+    /// `base` plus `limits`, refused above the configured maximum.
+    pub(crate) fn of(guest: &config::Guest, limits: &Limits) -> Result<Self, SizingError> {
+        let vcpus = u64::from(guest.default_vcpus).saturating_add(limits.cpus());
+        let memory = u64::from(guest.default_memory_mib).saturating_add(limits.memory / MIB);
+        let max_memory = u64::from(guest.max_memory_mib);
+        within(vcpus, guest.max_vcpus.into(), "vCPUs", "guest.max_vcpus")?;
+        within(memory, max_memory, "MiB", "guest.max_memory_mib")?;
+        Ok(Self {
+            vcpus: u32::try_from(vcpus).unwrap_or(guest.max_vcpus),
+            memory_mib: memory,
+        })
+    }
+}
+
+fn within(wanted: u64, max: u64, unit: &'static str, key: &'static str) -> Result<(), SizingError> {
+    if wanted <= max {
+        return Ok(());
+    }
+    Err(SizingError::TooLarge {
+        wanted,
+        max,
+        unit,
+        key,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn size(annotations: &[(&str, &str)]) -> Result<(u32, u64), SizingError> {
+        let map: HashMap<_, _> = annotations.iter().copied().collect();
+        let limits = Limits::of_sandbox(|name| map.get(name).copied())?;
+        let size = Size::of(&config::Guest::default(), &limits)?;
+        Ok((size.vcpus, size.memory_mib))
+    }
+
+    /// The table in the user's documents, row by row.
+    #[test]
+    fn the_documented_table() {
+        assert_eq!(size(&[]), Ok((1, 2048)));
+        let shares = "io.kubernetes.cri.sandbox-cpu-shares";
+        assert_eq!(size(&[(shares, "1024"), (CPU_QUOTA, "0")]), Ok((1, 2048)));
+        let period = (CPU_PERIOD, "100000");
+        assert_eq!(size(&[(CPU_QUOTA, "25000"), period]), Ok((2, 2048)));
+        let memory = (MEMORY, "536870912");
+        let quota = (CPU_QUOTA, "150000");
+        assert_eq!(size(&[quota, period, memory]), Ok((3, 2560)));
+        assert_eq!(size(&[(MEMORY, "104857600")]), Ok((1, 2148)));
+    }
+
+    #[test]
+    fn no_limit_is_written_as_minus_one() {
+        assert_eq!(
+            size(&[(CPU_QUOTA, "-1"), (CPU_PERIOD, "100000")]),
+            Ok((1, 2048))
+        );
+    }
+
+    #[test]
+    fn nonsense_and_giants_are_refused() {
+        let error = size(&[(MEMORY, "lots")]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("must be a whole number, not \"lots\"")
+        );
+        let error = size(&[(CPU_QUOTA, "6400000"), (CPU_PERIOD, "100000")]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("65 vCPUs, the largest allowed is 64")
+        );
+    }
+
+    #[test]
+    fn a_lone_container_is_sized_by_its_own_limits() {
+        let spec: Spec = serde_json::from_value(serde_json::json!({
+            "ociVersion": "1.0.2",
+            "linux": {"resources": {
+                "cpu": {"quota": 150_000, "period": 100_000, "shares": 4096},
+                "memory": {"limit": 33_554_432}
+            }}
+        }))
+        .unwrap();
+        let size = Size::of(&config::Guest::default(), &Limits::of_container(&spec)).unwrap();
+        assert_eq!((size.vcpus, size.memory_mib), (3, 2080));
+    }
+
+    proptest! {
+        #[test]
+        fn never_smaller_than_the_base_and_never_above_the_maximum(
+            cpu_quota in any::<u64>(), cpu_period in any::<u64>(), memory in any::<u64>()
+        ) {
+            let guest = config::Guest::default();
+            let limits = Limits { cpu_quota, cpu_period, memory };
+            if let Ok(size) = Size::of(&guest, &limits) {
+                prop_assert!((guest.default_vcpus..=guest.max_vcpus).contains(&size.vcpus));
+                prop_assert!(size.memory_mib >= guest.default_memory_mib.into());
+                prop_assert!(size.memory_mib <= guest.max_memory_mib.into());
+            }
+        }
+    }
+}

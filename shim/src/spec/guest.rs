@@ -1,0 +1,155 @@
+//! A host's spec rewritten for the guest: paths become the share's, what
+//! belongs to the host's kernel goes.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};
+use protocol::Id;
+
+use super::{SpecError, mounts};
+use crate::share::{RootfsMount, Share};
+
+/// What the agent gets.
+pub(crate) struct GuestSpec {
+    pub(crate) json: Vec<u8>,
+    pub(crate) share_process_namespace: bool,
+}
+
+/// Rewrites `spec`, and shows the guest the files that it names.
+pub(crate) fn for_guest(
+    spec: &Spec,
+    id: &Id,
+    bundle: &Path,
+    rootfs: &[RootfsMount],
+    share: &mut Share,
+) -> Result<GuestSpec, SpecError> {
+    if spec.process().is_none() {
+        return Err(SpecError::NoProcess);
+    }
+    let mut spec = spec.clone();
+    let share_process_namespace = shares_process_namespace(&spec);
+    let root = root(&spec, id, bundle, rootfs, share)?;
+    spec.set_root(Some(root));
+    let mounts = mounts::for_guest(spec.mounts().as_deref().unwrap_or_default(), id, share)?;
+    spec.set_mounts(Some(mounts));
+    forget_the_host(&mut spec);
+    let json = serde_json::to_vec(&spec).map_err(SpecError::Encode)?;
+    Ok(GuestSpec {
+        json,
+        share_process_namespace,
+    })
+}
+
+fn root(
+    spec: &Spec,
+    id: &Id,
+    bundle: &Path,
+    rootfs: &[RootfsMount],
+    share: &mut Share,
+) -> Result<Root, SpecError> {
+    let mut root = spec.root().clone().ok_or(SpecError::NoRoot)?;
+    // Relative to the bundle, unless it is absolute (OCI config.md, root.path).
+    let in_bundle = bundle.join(root.path());
+    let in_guest = share.add_rootfs(id.as_str(), rootfs, &in_bundle)?;
+    root.set_path(in_guest);
+    Ok(root)
+}
+
+/// A PID namespace with a path is the pod's: `shareProcessNamespace: true`.
+fn shares_process_namespace(spec: &Spec) -> bool {
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref());
+    namespaces
+        .into_iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some())
+}
+
+fn forget_the_host(spec: &mut Spec) {
+    if let Some(process) = spec.process_mut() {
+        // The guest's kernel has neither.
+        process.set_apparmor_profile(None);
+        process.set_selinux_label(None);
+    }
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_mount_label(None);
+        linux.set_cgroups_path(None);
+        linux.set_intel_rdt(None);
+        forget_namespace_paths(linux);
+        forget_block_devices(linux);
+    }
+}
+
+/// Paths of namespaces are the host's; the agent has its own.
+fn forget_namespace_paths(linux: &mut Linux) {
+    let stripped = |namespace: &LinuxNamespace| {
+        let mut namespace = namespace.clone();
+        namespace.set_path(None);
+        namespace
+    };
+    let namespaces = linux
+        .namespaces()
+        .as_ref()
+        .map(|all| all.iter().map(stripped).collect());
+    linux.set_namespaces(namespaces);
+}
+
+/// Limits on block devices name the host's device numbers.
+fn forget_block_devices(linux: &mut Linux) {
+    if let Some(resources) = linux.resources_mut() {
+        resources.set_block_io(None);
+        resources.set_rdma(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn rewritten(linux: Value) -> Value {
+        let mut spec: Spec = serde_json::from_value(json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "cwd": "/", "args": ["sh"], "user": {"uid": 0, "gid": 0},
+                "apparmorProfile": "cri-containerd", "selinuxLabel": "x"
+            },
+            "linux": linux
+        }))
+        .unwrap();
+        forget_the_host(&mut spec);
+        serde_json::to_value(&spec).unwrap()
+    }
+
+    #[test]
+    fn what_is_the_hosts_is_gone() {
+        let spec = rewritten(json!({
+            "cgroupsPath": "/kubepods/x",
+            "namespaces": [{"type": "ipc", "path": "/proc/7/ns/ipc"}],
+            "resources": {"blockIO": {"weight": 10}, "memory": {"limit": 4096}}
+        }));
+        assert!(spec["process"].get("apparmorProfile").is_none());
+        assert!(spec["process"].get("selinuxLabel").is_none());
+        assert!(spec["linux"].get("cgroupsPath").is_none());
+        assert_eq!(spec["linux"]["namespaces"], json!([{"type": "ipc"}]));
+        assert!(spec["linux"]["resources"].get("blockIO").is_none());
+        assert_eq!(spec["linux"]["resources"]["memory"]["limit"], 4096);
+    }
+
+    #[test]
+    fn a_pid_namespace_with_a_path_is_the_pods() {
+        let shared = |namespaces: Value| {
+            let spec: Spec = serde_json::from_value(json!({
+                "ociVersion": "1.0.2", "linux": {"namespaces": namespaces}
+            }))
+            .unwrap();
+            shares_process_namespace(&spec)
+        };
+        assert!(shared(json!([{"type": "pid", "path": "/proc/7/ns/pid"}])));
+        assert!(!shared(
+            json!([{"type": "pid"}, {"type": "ipc", "path": "/proc/7/ns/ipc"}])
+        ));
+    }
+}

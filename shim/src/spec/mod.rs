@@ -1,0 +1,49 @@
+//! The OCI runtime spec: as containerd wrote it for the host, and as the
+//! agent gets it for the guest.
+
+mod guest;
+mod mounts;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use crate::share::MountError;
+
+pub(crate) use guest::for_guest;
+
+/// What can be wrong with a spec.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpecError {
+    #[error("read the container's spec {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the container's spec {} is not valid", path.display())]
+    Json {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the container's spec names no root file system")]
+    NoRoot,
+    #[error("the container's spec has no process")]
+    NoProcess,
+    #[error(transparent)]
+    Share(#[from] MountError),
+    #[error("write the container's spec for the guest")]
+    Encode(#[source] serde_json::Error),
+}
+
+/// Reads `config.json` of a bundle.
+pub(crate) fn read(bundle: &Path) -> Result<Spec, SpecError> {
+    let path = bundle.join("config.json");
+    let text = std::fs::read(&path).map_err(|source| SpecError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| SpecError::Json { path, source })
+}

@@ -1,0 +1,146 @@
+//! `start`: answers with the address of the pod's server, which it starts
+//! unless there is one.
+
+use std::fs::{self, DirBuilder};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context;
+use command_fds::{CommandFdExt, FdMapping};
+use config::Loaded;
+use containerd_shim::{Flags, socket_address};
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::types::introspection::RuntimeInfo;
+
+use crate::containerd::StartRequest;
+use crate::role::Role;
+use crate::{serve, spec};
+
+/// Starts the server of the pod that `flags.id` is in, or finds it.
+pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
+    let request = StartRequest::read(flags).context("read containerd's request")?;
+    let bundle = std::env::current_dir().context("find the bundle: the working folder")?;
+    let group = group(flags, &bundle)?;
+    let address = socket_address(&request.grpc_address, &flags.namespace, &group);
+    if !answers(&address) {
+        let config_path = request
+            .config_path
+            .clone()
+            .unwrap_or(config::DEFAULT_PATH.into());
+        // Refused here, a typo is an error that containerd shows.
+        Loaded::read(&config_path)?;
+        spawn(flags, &request, &address, &config_path)?;
+    }
+    // containerd 1.x finds the shim by this file when it has been restarted.
+    fs::write("address", &address).context("write the bundle's address file")?;
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(&request.answer.encode(&address))
+        .context("answer containerd")?;
+    stdout.flush().context("answer containerd")
+}
+
+/// `-info`: what containerd asks before there is any pod.
+pub(crate) fn info() -> anyhow::Result<()> {
+    let info = RuntimeInfo {
+        name: "io.containerd.kata-mshv-vm-isolation.v2".to_owned(),
+        ..Default::default()
+    };
+    std::io::stdout()
+        .write_all(&info.write_to_bytes()?)
+        .context("answer containerd")
+}
+
+/// The id whose server serves the container: its pod's, or its own.
+fn group(flags: &Flags, bundle: &Path) -> anyhow::Result<String> {
+    match Role::of(&spec::read(bundle)?) {
+        Role::Member { sandbox_id } => Ok(sandbox_id),
+        Role::Sandbox | Role::Lone => Ok(flags.id.clone()),
+    }
+}
+
+fn socket_path(address: &str) -> &Path {
+    Path::new(address.strip_prefix("unix://").unwrap_or(address))
+}
+
+fn answers(address: &str) -> bool {
+    UnixStream::connect(socket_path(address)).is_ok()
+}
+
+fn spawn(
+    flags: &Flags,
+    request: &StartRequest,
+    address: &str,
+    config_path: &PathBuf,
+) -> anyhow::Result<()> {
+    // The socket listens before the server runs: containerd's first request
+    // waits in it, so nobody waits for the server to be ready.
+    let listener = listen(socket_path(address))?;
+    let program = std::env::current_exe().context("find the shim's own program")?;
+    let mut command = Command::new(program);
+    command
+        .args([
+            "-namespace",
+            &flags.namespace,
+            "-id",
+            &flags.id,
+            "-socket",
+            address,
+        ])
+        .env(serve::CONFIG_ENV, config_path)
+        .env(serve::EVENTS_ENV, &request.ttrpc_address)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    if flags.debug {
+        command.arg("-debug");
+    }
+    let mapping = FdMapping {
+        parent_fd: listener.into(),
+        child_fd: serve::LISTENER_FD,
+    };
+    command
+        .fd_mappings(vec![mapping])
+        .context("hand the socket to the server")?;
+    command.spawn().context("start the shim's server")?;
+    Ok(())
+}
+
+fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    let failed = || format!("listen at {}", path.display());
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .mode(0o711)
+            .recursive(true)
+            .create(folder)
+            .with_context(failed)?;
+    }
+    match UnixListener::bind(path) {
+        // Nobody answers there: what a server that died left behind.
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            fs::remove_file(path).with_context(failed)?;
+            UnixListener::bind(path).with_context(failed)
+        }
+        bound => bound.with_context(failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_servers_socket_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s/socket");
+        drop(listen(&path).unwrap());
+        assert!(!answers(path.to_str().unwrap()));
+        let _listener = listen(&path).unwrap();
+        assert!(answers(&format!("unix://{}", path.display())));
+    }
+}
