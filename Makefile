@@ -1,0 +1,58 @@
+# kata-mshv-vm-isolation: what people type.
+#
+#   make demo       two pods side by side: one under runc, one in a VM
+#   make test       everything that is tested
+#   make build      kernel, initramfs, binaries
+#   make install    a node's files (DESTDIR=, and `make uninstall`)
+#   make bench      where the time of a pod's start goes
+
+release := target/x86_64-unknown-linux-gnu/release
+guest   := target/guest
+
+.PHONY: build deps kernel binaries initramfs demo test lint scripts unit guest-test e2e bench install uninstall
+
+build: initramfs
+	@ls -l $(release)/containerd-shim-kata-mshv-vm-isolation-v2 $(release)/kata-mshv $(release)/kata-mshv-fs $(release)/kata-mshv-vsock | awk '{print $$9, $$5, "bytes"}'
+
+deps:
+	.ci/deps.sh
+
+kernel: deps
+	guest-kernel-config/build.sh
+
+binaries: deps
+	cargo build --release --locked --workspace --bins
+
+initramfs: binaries kernel
+	guest-kernel-config/initramfs.sh $(release)/kata-mshv-agent $(guest)/initramfs.cpio
+
+demo: build
+	$(release)/bed demo
+
+# Cheap first: what fails in a second should not wait for a kernel.
+test: lint scripts unit guest-test e2e
+
+lint: deps
+	.ci/lint.sh
+
+scripts: deps
+	.ci/scripts.sh
+
+# Includes device and agent tests that boot a guest, hence the kernel.
+unit: build
+	cargo test --locked --workspace --exclude e2e
+
+guest-test: build
+	guest-kernel-config/boot_test.sh
+
+e2e: build
+	cargo test --locked -p e2e
+
+bench: build
+	$(release)/bed bench
+
+install:
+	runtimeclass/install.sh
+
+uninstall:
+	runtimeclass/uninstall.sh
