@@ -14,7 +14,6 @@ mod client;
 mod container;
 mod error;
 mod image;
-pub mod log;
 mod sandbox;
 mod spdy;
 pub mod stream;
