@@ -1,0 +1,127 @@
+#!/bin/bash
+# Builds the guest kernel from Debian's source (source.lock) and fragments/,
+# into target/guest/{vmlinux,config}. A kernel that was built from the same
+# inputs before is taken from the cache.
+#
+#   build.sh [--keep-tree]    keep source and objects in the cache, so that the
+#                             next build compiles only what a change touches
+#
+# KATA_MSHV_CACHE      the cache, ~/.cache/kata-mshv-vm-isolation
+# KATA_MSHV_GUEST      where the result goes, target/guest
+# KATA_MSHV_LINUX_DEB  the source package, where there is no archive to ask
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${KATA_MSHV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kata-mshv-vm-isolation}
+kernels=$cache/guest-kernel
+out=${KATA_MSHV_GUEST:-$here/../target/guest}
+
+# The largest kernel that may be shipped, bytes: it is copied into every guest.
+readonly limit=$((24 * 1024 * 1024))
+
+say() { echo "guest kernel: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+locked() { sed -n "s/^$1=//p" "$here/source.lock"; }
+
+# Of what decides the result: source, recipe, options. Not of their comments.
+inputs_checksum() {
+    {
+        locked sha256
+        sha256sum <"$here/compile.sh"
+        grep -hE '^(CONFIG_|# CONFIG_[A-Z0-9_]+ is not set$)' "$here"/fragments/*.config | sort
+    } | sha256sum | cut -c1-32
+}
+
+require_tools() {
+    local tool missing=()
+    for tool in apt-get dpkg-deb flock make gcc flex bison bc perl strip xz; do
+        command -v "$tool" >/dev/null || missing+=("$tool")
+    done
+    ((${#missing[@]} == 0)) || die "missing ${missing[*]}; .ci/deps.sh kernel installs them"
+}
+
+# Prints the path of the source package.
+source_package() {
+    local package version sha256 deb
+    package=$(locked package) version=$(locked version) sha256=$(locked sha256)
+    deb=${KATA_MSHV_LINUX_DEB:-$cache/downloads/${package}_${version}_all.deb}
+    [[ -e $deb ]] || download "$package=$version" "$deb"
+    echo "$sha256  $deb" | sha256sum --check --status ||
+        die "$deb is not the package of source.lock (sha256 differs); remove it and build again"
+    echo "$deb"
+}
+
+download() {
+    local dir
+    dir=$(mktemp -d)
+    say "downloading $1"
+    if ! (cd "$dir" && apt-get download "$1") >"$dir/apt.log" 2>&1; then
+        cat "$dir/apt.log" >&2
+        rm -rf "$dir"
+        die "cannot get $1. If the package lists are old or empty, refresh them
+(apt-get update) and build again. If the version is still not found, Debian has
+replaced it by a newer one: guest-kernel-config/pin.sh moves the pin; commit
+the source.lock that it writes."
+    fi
+    mkdir -p "$(dirname "$2")"
+    mv "$dir"/*.deb "$2"
+    rm -rf "$dir"
+}
+
+# Unpacks the source into $1, unless an earlier build left it there.
+unpack() {
+    local deb package
+    [[ ! -e $1 ]] || return 0
+    deb=$(source_package)
+    package=$(locked package)
+    say "unpacking $package $(locked version)"
+    rm -rf "$1.new"
+    mkdir -p "$1.new"
+    dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/$package.tar.xz" |
+        tar -xJ --strip-components=1 -C "$1.new"
+    mv "$1.new" "$1"
+}
+
+intact() { [[ -e $1/sha256 ]] && (cd "$1" && sha256sum --check --status sha256); }
+
+# Fills cache entry $1, in one step at the end: nobody sees half of it.
+build() {
+    local tree started=$SECONDS
+    tree=$kernels/tree-$(locked version)
+    require_tools
+    unpack "$tree"
+    rm -rf "$1" "$1.new"
+    "$here/compile.sh" "$tree" "$1.new"
+    mv "$1.new" "$1"
+    [[ ${2:-} == --keep-tree ]] || rm -rf "$tree"
+    say "built in $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"
+}
+
+# Copies: a link would let whoever damages target/guest damage the cache.
+publish() {
+    local size
+    size=$(stat -c %s "$1/vmlinux")
+    ((size <= limit)) || die "vmlinux has $size bytes, more than the limit of $limit"
+    mkdir -p "$out"
+    install -m 0644 "$1/config" "$out/config"
+    cmp -s "$1/vmlinux" "$out/vmlinux" || {
+        install -m 0644 "$1/vmlinux" "$out/vmlinux.new"
+        mv "$out/vmlinux.new" "$out/vmlinux"
+    }
+    say "$(cat "$1/release"), vmlinux $size bytes (limit $limit)"
+}
+
+main() {
+    local entry
+    [[ $# -eq 0 || $* == --keep-tree ]] || die "usage: build.sh [--keep-tree]"
+    [[ $(uname -m) == x86_64 ]] || die "only x86_64 kernels are built, on x86_64"
+    entry=$kernels/$(inputs_checksum)
+    mkdir -p "$kernels"
+    exec 9>"$kernels/lock"
+    flock --nonblock 9 || { say "waiting for another build"; flock 9; }
+    intact "$entry" || build "$entry" "$@"
+    publish "$entry"
+}
+
+main "$@"

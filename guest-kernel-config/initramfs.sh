@@ -1,0 +1,53 @@
+#!/bin/bash
+# Packs the agent into the guest's initramfs: an uncompressed newc archive, as
+# initramfs.mtree lists it. Needs no privilege, device nodes included.
+#
+#   initramfs.sh AGENT OUT
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Bytes. Both are copied into every guest's memory.
+readonly agent_limit=$((6 * 1024 * 1024))
+readonly initramfs_limit=$((8 * 1024 * 1024))
+
+die() { echo "initramfs: $*" >&2; exit 1; }
+
+# within FILE LIMIT
+within() {
+    local size
+    size=$(stat -Lc %s "$1")
+    echo "initramfs: $1 $size bytes (limit $2)" >&2
+    ((size <= $2)) || die "$1 is larger than its limit of $2 bytes"
+}
+
+# The guest has no dynamic linker.
+require_static() {
+    readelf -hW "$1" >/dev/null 2>&1 || die "$1 is not an ELF program"
+    ! readelf -lW "$1" | grep -q INTERP || die "$1 is not static"
+}
+
+# The list names the agent's file relative to the folder bsdtar runs in. By way
+# of ustar, which has no inode numbers: newc would record the agent's own.
+pack() {
+    local dir
+    dir=$(mktemp -d)
+    ln -s "$(realpath "$1")" "$dir/agent"
+    mkdir -p "$(dirname "$2")"
+    (cd "$dir" && bsdtar --format=ustar -cf - "@$here/initramfs.mtree") |
+        bsdtar --format=newc -cf "$2.new" @-
+    rm -rf "$dir"
+    mv "$2.new" "$2"
+}
+
+main() {
+    (($# == 2)) || die "usage: initramfs.sh AGENT OUT"
+    command -v bsdtar >/dev/null || die "missing bsdtar; .ci/deps.sh initramfs installs it"
+    [[ -f $1 ]] || die "there is no agent at $1"
+    require_static "$1"
+    within "$1" "$agent_limit"
+    pack "$1" "$2"
+    within "$2" "$initramfs_limit"
+}
+
+main "$@"
