@@ -1,0 +1,150 @@
+//! Log lines on standard error, at a bounded rate: a guest can cause many of
+//! them and must not fill the host's disk.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use log::{LevelFilter, Log, Metadata, Record};
+use nix::unistd::{dup2_stderr, dup2_stdout};
+
+/// Lines that may be written at once.
+const BURST: u32 = 32;
+/// A further line becomes available after this time.
+const REFILL: Duration = Duration::from_secs(1);
+
+/// What standard error was when the process started.
+static OUTPUT: OnceLock<File> = OnceLock::new();
+
+/// Sets the process's logger, and turns a panic into one line and an exit.
+///
+/// Libraries print too, some of it at the guest's bidding and past any limit:
+/// after this, what they print goes nowhere.
+///
+/// # Errors
+///
+/// If standard error is closed or there is no `/dev/null`.
+pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
+    let output = io::stderr().as_fd().try_clone_to_owned()?;
+    OUTPUT.get_or_init(|| File::from(output));
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    dup2_stdout(&nowhere)?;
+    dup2_stderr(&nowhere)?;
+    std::panic::set_hook(Box::new(|panic| {
+        say(&panic.to_string());
+        // A dead worker thread would leave the guest waiting for an answer.
+        std::process::exit(101);
+    }));
+    let budget = Mutex::new(Budget::new(Instant::now()));
+    let logger = Box::leak(Box::new(Logger { budget }));
+    log::set_logger(logger).map_err(io::Error::other)?;
+    log::set_max_level(level);
+    Ok(())
+}
+
+/// Writes one line, whatever was written before.
+pub(crate) fn say(text: &str) {
+    let line = format!("kata-mshv-fs: {text}\n");
+    let written = match OUTPUT.get() {
+        Some(mut output) => output.write_all(line.as_bytes()),
+        None => io::stderr().write_all(line.as_bytes()),
+    };
+    // There is nobody left to tell.
+    drop(written);
+}
+
+struct Logger {
+    budget: Mutex<Budget>,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let granted = match self.budget.lock() {
+            Ok(mut budget) => budget.take(Instant::now()),
+            Err(_) => return,
+        };
+        let level = record.level().as_str().to_ascii_lowercase();
+        match granted {
+            None => {}
+            Some(0) => say(&format!("{level}: {}", record.args())),
+            Some(n) => say(&format!("{level}: {} ({n} lines left out)", record.args())),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A token bucket that remembers what it refused.
+struct Budget {
+    lines: u32,
+    refilled: Instant,
+    refused: u64,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self {
+            lines: BURST,
+            refilled: now,
+            refused: 0,
+        }
+    }
+
+    /// `Some(n)` if a line may be written, `n` being the lines refused since
+    /// the last one that was.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        while self.lines < BURST && now.duration_since(self.refilled) >= REFILL {
+            self.lines += 1;
+            self.refilled += REFILL;
+        }
+        if self.lines == BURST {
+            self.refilled = now;
+        }
+        if self.lines == 0 {
+            self.refused += 1;
+            return None;
+        }
+        self.lines -= 1;
+        Some(std::mem::take(&mut self.refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_the_rest_is_counted() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        for _ in 0..BURST {
+            assert_eq!(budget.take(now), Some(0));
+        }
+        for _ in 0..1_000 {
+            assert_eq!(budget.take(now), None);
+        }
+        assert_eq!(budget.take(now + REFILL), Some(1_000));
+        assert_eq!(budget.take(now + REFILL), None);
+    }
+
+    #[test]
+    fn a_long_pause_refills_one_burst_and_no_more() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        for _ in 0..BURST {
+            budget.take(now);
+        }
+        let later = now + REFILL * BURST * 10;
+        let granted = (0..BURST * 2).filter(|_| budget.take(later).is_some());
+        assert_eq!(granted.count(), BURST as usize);
+    }
+}
