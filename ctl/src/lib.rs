@@ -5,11 +5,13 @@
 //! - [`manifest`] reads Pod manifests and translates them for the runtime.
 //! - [`pods`] starts pods from manifests, watches and removes them.
 //! - [`logs`] reads the log files of containers.
+//! - [`host`] finds out what this host has for pods in VMs.
 //! - [`state`] reads what shims write down about their VMs.
 //! - [`verbs`] has one module per verb.
 
 pub mod cri;
 pub mod duration;
+pub mod host;
 pub mod logs;
 pub mod manifest;
 pub mod pods;

@@ -39,11 +39,14 @@ impl Drop for RawMode {
     }
 }
 
-/// The size of the terminal on standard output, or None where there is none.
+/// The size of the terminal on standard output, or None where there is
+/// none.
 #[must_use]
 pub fn terminal_size() -> Option<TerminalSize> {
     let size = tcgetwinsize(io::stdout()).ok()?;
-    Some(TerminalSize {
+    // A terminal that nobody looks at may not have been given a size.
+    let known = size.ws_col > 0 && size.ws_row > 0;
+    known.then_some(TerminalSize {
         width: size.ws_col,
         height: size.ws_row,
     })

@@ -1,8 +1,10 @@
 //! The connection, and how every call is made.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
@@ -77,19 +79,19 @@ async fn dial(endpoint: &str) -> Result<Channel, CriError> {
     let malformed = || CriError::Endpoint {
         endpoint: endpoint.to_owned(),
     };
+    let failed = |source| CriError::Connect {
+        endpoint: endpoint.to_owned(),
+        source,
+    };
     let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
     if !path.starts_with('/') {
         return Err(malformed());
     }
-    Endpoint::from_shared(format!("unix://{path}"))
-        .map_err(|_| malformed())?
-        .connect_timeout(CONNECT)
-        .connect()
-        .await
-        .map_err(|source| CriError::Connect {
-            endpoint: endpoint.to_owned(),
-            source,
-        })
+    // tonic tells the system's reason three times over; this tells it once.
+    UnixStream::connect(path).await.map_err(failed)?;
+    let address = Endpoint::from_shared(format!("unix://{path}")).map_err(|_| malformed())?;
+    let channel = address.connect_timeout(CONNECT).connect().await;
+    channel.map_err(|error| failed(io::Error::other(error)))
 }
 
 /// A request with a deadline that the runtime is told too.

@@ -18,13 +18,13 @@ pub enum CriError {
     },
 
     /// Nothing answers at the endpoint.
-    #[error("cannot connect to the container runtime at {endpoint}; is containerd running there?")]
+    #[error("cannot connect to a container runtime at {endpoint}")]
     Connect {
         /// The endpoint as it was given.
         endpoint: String,
-        /// What the transport met.
+        /// What the system said.
         #[source]
-        source: tonic::transport::Error,
+        source: std::io::Error,
     },
 
     /// The runtime answered a call with an error.

@@ -103,9 +103,9 @@ pub fn full_name(pod: &PodSandbox) -> String {
 ///
 /// # Errors
 /// What asking the runtime meets.
-pub async fn containers_of(client: &Client, pod: &PodSandbox) -> Result<Vec<Container>, CriError> {
+pub async fn containers_of(client: &Client, sandbox_id: &str) -> Result<Vec<Container>, CriError> {
     let filter = ContainerFilter {
-        pod_sandbox_id: pod.id.clone(),
+        pod_sandbox_id: sandbox_id.to_owned(),
         ..Default::default()
     };
     let mut containers = client.list_containers(filter).await?;

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cri::v1::{PodSandboxConfig, PodSandboxFilter, PodSandboxState, PodSandboxStatus};
+use crate::cri::v1::{
+    ContainerConfig, PodSandboxConfig, PodSandboxFilter, PodSandboxState, PodSandboxStatus,
+};
 use crate::cri::{Client, CriError};
 use crate::manifest::to_cri::{
     ContainerFacts, Image, Node, POD_NAME, POD_NAMESPACE, VolumePaths, container_config,
@@ -41,6 +43,15 @@ pub enum LaunchError {
     /// The manifest and the image do not go together.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A container does not start.
+    #[error("container {container}")]
+    Container {
+        /// Its name.
+        container: String,
+        /// The runtime's answer.
+        #[source]
+        source: CriError,
+    },
     /// The runtime refused.
     #[error(transparent)]
     Cri(#[from] CriError),
@@ -164,11 +175,7 @@ impl RunningPod {
         containers.try_for_each(|container| self.config_of(container, 0).map(drop))
     }
 
-    fn config_of(
-        &self,
-        container: &Container,
-        attempt: u32,
-    ) -> Result<crate::cri::v1::ContainerConfig, Refusal> {
+    fn config_of(&self, container: &Container, attempt: u32) -> Result<ContainerConfig, Refusal> {
         let (hosts_file, unknown) = (self.folder.hosts(), Image::default());
         let facts = ContainerFacts {
             node: &self.node,
@@ -196,18 +203,27 @@ impl RunningPod {
     /// Creates and starts a container; `attempt` counts its restarts.
     ///
     /// # Errors
-    /// [`LaunchError::Cri`], and [`LaunchError::Refused`] which [`Launcher`]
-    /// would have met before.
+    /// [`LaunchError::Container`], and [`LaunchError::Refused`] which
+    /// [`Launcher`] would have met before.
     pub async fn start(&self, container: &Container, attempt: u32) -> Result<Started, LaunchError> {
         let config = self.config_of(container, attempt)?;
         let log = self.folder.logs().join(&config.log_path);
+        let id = self.create_and_start(config).await;
+        let id = id.map_err(|source| LaunchError::Container {
+            container: container.name.clone(),
+            source,
+        })?;
+        Ok(Started { id, log })
+    }
+
+    async fn create_and_start(&self, config: ContainerConfig) -> Result<String, CriError> {
         let sandbox = self.config.clone();
         let id = self
             .client
             .create_container(&self.sandbox_id, config, sandbox)
             .await?;
         self.client.start_container(&id).await?;
-        Ok(Started { id, log })
+        Ok(id)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::manifest::{Container, RestartPolicy};
 use super::exits::{ContainerExit, wait_for_exit};
 use super::launch::{LaunchError, RunningPod, Started};
 use super::restart::{BackOff, Decision, policy};
+use super::teardown::{Grace, stop_running};
 
 /// A pod that did not come to its containers, or got lost.
 #[derive(Debug, thiserror::Error)]
@@ -23,18 +24,14 @@ pub enum SuperviseError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// An init container failed and is not run again.
-    #[error("init container {container} of pod {pod} exited with {code} ({reason}); its log is {}", log.display())]
+    #[error("init container {container} exited with {code} ({reason})")]
     Init {
-        /// The pod.
-        pod: String,
         /// The container.
         container: String,
         /// Its exit code.
         code: i32,
         /// The runtime's word for it.
         reason: String,
-        /// Its log.
-        log: PathBuf,
     },
     /// The runtime cannot be asked any more.
     #[error(transparent)]
@@ -69,7 +66,8 @@ impl PodOutcome {
 pub struct Display {
     /// Told what happens, a line at a time.
     pub report: fn(&str),
-    /// Whether the containers' logs are printed, and restarts made.
+    /// Whether containers are watched: their logs printed, restarts made. Init
+    /// containers are in any case.
     pub attached: bool,
     /// Put before each log line of a container.
     pub prefix: fn(pod: &str, container: &str) -> String,
@@ -79,6 +77,7 @@ pub struct Display {
 #[derive(Debug)]
 pub struct Supervisor {
     shared: Shared,
+    over: watch::Sender<bool>,
     sidecars: JoinSet<Watched>,
     containers: JoinSet<Watched>,
 }
@@ -89,7 +88,10 @@ type Watched = (String, Result<Option<i32>, SuperviseError>);
 #[derive(Debug, Clone)]
 struct Shared {
     pod: Arc<RunningPod>,
+    /// Somebody stops the pod.
     stop: watch::Receiver<bool>,
+    /// The containers have ended, the sidecars are to.
+    over: watch::Receiver<bool>,
     display: Display,
 }
 
@@ -98,8 +100,15 @@ impl Supervisor {
     /// more; who sets it stops what runs.
     #[must_use]
     pub fn new(pod: Arc<RunningPod>, stop: watch::Receiver<bool>, display: Display) -> Self {
+        let (over, is_over) = watch::channel(false);
         Self {
-            shared: Shared { pod, stop, display },
+            over,
+            shared: Shared {
+                pod,
+                stop,
+                over: is_over,
+                display,
+            },
             sidecars: JoinSet::new(),
             containers: JoinSet::new(),
         }
@@ -130,13 +139,23 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Waits until all containers have ended for good. The sidecars end with
-    /// the pod.
+    /// Waits until all containers have ended for good, and stops the sidecars
+    /// then.
     ///
     /// # Errors
     /// [`SuperviseError::Launch`] where a restart fails, [`SuperviseError::Cri`],
     /// [`SuperviseError::Log`].
     pub async fn finish(&mut self) -> Result<PodOutcome, SuperviseError> {
+        let outcome = self.join_containers().await?;
+        // That nobody listens means that there is no sidecar.
+        let _ = self.over.send(true);
+        let pod = &self.shared.pod;
+        stop_running(&pod.client, &pod.sandbox_id, Grace::OfPod).await?;
+        while self.sidecars.join_next().await.is_some() {}
+        Ok(outcome)
+    }
+
+    async fn join_containers(&mut self) -> Result<PodOutcome, SuperviseError> {
         let mut exits = Vec::new();
         while let Some(joined) = self.containers.join_next().await {
             // A task is aborted or panics only when everything ends.
@@ -172,7 +191,7 @@ async fn begin(
 
 impl Shared {
     fn stopping(&self) -> bool {
-        *self.stop.borrow()
+        *self.stop.borrow() || *self.over.borrow()
     }
 
     /// Runs an init container until it succeeds.
@@ -182,14 +201,11 @@ impl Shared {
             RestartPolicy::Always | RestartPolicy::OnFailure => RestartPolicy::OnFailure,
         };
         let started = self.pod.start(container, 0).await?;
-        let log = started.log.clone();
         match self.keep_running(container, policy, started).await? {
             Some(exit) if exit.code != 0 && !self.stopping() => Err(SuperviseError::Init {
-                pod: self.pod.pod.full_name(),
                 container: container.name.clone(),
                 code: exit.code,
                 reason: exit.reason,
-                log,
             }),
             _ => Ok(()),
         }
@@ -227,18 +243,22 @@ impl Shared {
         if self.stopping() {
             return false;
         }
+        let when = match wait.as_secs() {
+            0 => "at once".to_owned(),
+            seconds => format!("in {seconds} s"),
+        };
         (self.display.report)(&format!(
-            "container {} of pod {} exited with {} ({}); it is started again in {} s",
+            "container {} of pod {} exited with {} ({}); it is started again {when}",
             container.name,
             self.pod.pod.full_name(),
             exit.code,
             exit.reason,
-            wait.as_secs(),
         ));
-        let mut stop = self.stop.clone();
+        let (mut stop, mut over) = (self.stop.clone(), self.over.clone());
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
             _ = stop.wait_for(|stop| *stop) => false,
+            _ = over.wait_for(|over| *over) => false,
         }
     }
 
@@ -249,9 +269,6 @@ impl Shared {
         printer: &mut Printer<Terminal>,
     ) -> Result<Option<ContainerExit>, SuperviseError> {
         let exit = wait_for_exit(&self.pod.client, &started.id);
-        if !self.display.attached {
-            return Ok(exit.await?);
-        }
         let (done, ended) = oneshot::channel::<()>();
         let exit = async {
             let exit = exit.await;

@@ -43,7 +43,7 @@ pub async fn teardown(
     pod: &PodSandbox,
     grace: Grace,
 ) -> Result<(), TeardownError> {
-    stop_containers(client, pod, grace).await?;
+    stop_running(client, &pod.id, grace).await?;
     client.stop_pod_sandbox(&pod.id).await?;
     client.remove_pod_sandbox(&pod.id).await?;
     let uid = pod.metadata.as_ref().map(|metadata| metadata.uid.as_str());
@@ -72,7 +72,7 @@ pub async fn teardown_uid(
 /// [`TeardownError::Cri`].
 pub async fn stop_uid(client: &Client, uid: &str) -> Result<(), TeardownError> {
     for pod in sandboxes_of(client, uid).await? {
-        stop_containers(client, &pod, Grace::OfPod).await?;
+        stop_running(client, &pod.id, Grace::OfPod).await?;
         client.stop_pod_sandbox(&pod.id).await?;
     }
     Ok(())
@@ -86,8 +86,13 @@ async fn sandboxes_of(client: &Client, uid: &str) -> Result<Vec<PodSandbox>, Cri
     client.list_pod_sandboxes(filter).await
 }
 
-async fn stop_containers(client: &Client, pod: &PodSandbox, grace: Grace) -> Result<(), CriError> {
-    let mut containers = containers_of(client, pod).await?;
+/// Stops the running containers of a sandbox, all at once.
+pub(super) async fn stop_running(
+    client: &Client,
+    sandbox_id: &str,
+    grace: Grace,
+) -> Result<(), CriError> {
+    let mut containers = containers_of(client, sandbox_id).await?;
     containers.retain(|container| container.state() == ContainerState::ContainerRunning);
     let stops = containers.iter().map(|container| async move {
         let grace = match grace {

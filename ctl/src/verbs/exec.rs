@@ -46,7 +46,7 @@ pub struct Args {
 pub async fn exec(global: &Global, args: Args) -> anyhow::Result<i32> {
     let client = global.client().await?;
     let pod = find_pod(&client, &args.pod).await?;
-    let containers = containers_of(&client, &pod).await?;
+    let containers = containers_of(&client, &pod.id).await?;
     let name = args.container.as_deref();
     let container = find_container(&pod, &containers, name, true)?;
     if name.is_none() {

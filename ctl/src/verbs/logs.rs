@@ -32,7 +32,7 @@ pub struct Args {
 pub async fn logs(global: &Global, args: &Args) -> anyhow::Result<i32> {
     let client = global.client().await?;
     let pod = find_pod(&client, &args.pod).await?;
-    let containers = containers_of(&client, &pod).await?;
+    let containers = containers_of(&client, &pod.id).await?;
     let container = find_container(&pod, &containers, args.container.as_deref(), false)?;
     let status = client.container_status(&container.id).await?;
     if status.log_path.is_empty() {

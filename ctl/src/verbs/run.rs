@@ -17,7 +17,7 @@ use crate::cri::Client;
 use crate::duration::parse_duration;
 use crate::manifest::{self, Pod, RestartPolicy};
 use crate::pods::{
-    Display, Folders, Grace, Launcher, PodOutcome, RunningPod, SuperviseError, Supervisor,
+    Display, Folders, Grace, Launcher, PodOutcome, SuperviseError, Supervisor, stop_uid,
     teardown_uid, this_node,
 };
 
@@ -102,9 +102,8 @@ pub async fn run(global: &Global, args: Args) -> anyhow::Result<i32> {
     let mut ends = pin!(try_join_all(supervisors.iter_mut().map(Supervisor::finish)));
     tokio::select! {
         outcomes = &mut ends => {
-            let code = exit_code(&outcomes?);
             job.ended(args.rm).await?;
-            Ok(code)
+            Ok(exit_code(&outcomes?))
         }
         why = &mut interrupted => {
             // Nobody listens where the last container has just ended.
@@ -179,15 +178,11 @@ fn interruption(limit: Option<Duration>) -> anyhow::Result<impl Future<Output = 
     };
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => Interruption::Signal(libc_number(SignalKind::interrupt())),
-            _ = terminate.recv() => Interruption::Signal(libc_number(SignalKind::terminate())),
+            _ = interrupt.recv() => Interruption::Signal(SignalKind::interrupt().as_raw_value()),
+            _ = terminate.recv() => Interruption::Signal(SignalKind::terminate().as_raw_value()),
             () = timeout => Interruption::Timeout,
         }
     })
-}
-
-fn libc_number(kind: SignalKind) -> i32 {
-    kind.as_raw_value()
 }
 
 /// The pods of one call.
@@ -224,24 +219,21 @@ impl Job {
         let pulling = |image: &str| report(&format!("pulling {image}"));
         let running = self.launcher.launch(pod, pulling).await;
         let running = Arc::new(running.with_context(|| format!("cannot start pod {name}"))?);
-        self.announce(&running, begin.elapsed());
+        let up = begin.elapsed().as_secs_f64();
+        report(&format!("pod {name}: sandbox up after {up:.2} s"));
+        if !self.display.attached {
+            println!("{name} {}", running.sandbox_id);
+        }
         let mut supervisor = Supervisor::new(running, stop, self.display);
         supervisor
             .start()
             .await
             .with_context(|| format!("cannot run pod {name}"))?;
-        Ok(supervisor)
-    }
-
-    fn announce(&self, running: &RunningPod, took: Duration) {
-        let (name, id) = (running.pod.full_name(), &running.sandbox_id);
+        let ready = begin.elapsed().as_secs_f64();
         report(&format!(
-            "pod {name} is up after {:.2} s",
-            took.as_secs_f64()
+            "pod {name}: containers started after {ready:.2} s"
         ));
-        if !self.display.attached {
-            println!("{name} {id}");
-        }
+        Ok(supervisor)
     }
 
     /// Stops the pods within their grace period, or at once when asked again,
@@ -267,7 +259,7 @@ impl Job {
             return self.remove(Grace::OfPod).await;
         }
         for uid in &self.uids {
-            crate::pods::stop_uid(self.client(), uid).await?;
+            stop_uid(self.client(), uid).await?;
         }
         report(
             "the pods have ended; `kata-mshv logs` shows their logs, `kata-mshv rm` removes them",
