@@ -1,1 +1,21 @@
-//! TODO-SKELETON
+//! End-to-end tests through a real containerd, and the bed they run in.
+//!
+//! ```text
+//! isolation   namespaces of its own for everything below; nothing leaks out
+//!   bed       a containerd of Debian's, configured, with images
+//!     harness   cases one after the other, each from a clean bed to a clean bed
+//!       cases     what is shown; they use `ctr` and `pod`
+//! ```
+
+pub mod bed;
+#[path = "../cases/mod.rs"]
+mod cases;
+pub mod ctr;
+pub mod harness;
+pub mod images;
+pub mod initramfs;
+pub mod isolation;
+pub mod leaks;
+pub mod pod;
+pub mod task;
+pub mod terminal;

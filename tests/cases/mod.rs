@@ -1,0 +1,37 @@
+//! What is shown, one subject per file.
+
+mod containers;
+mod ctr;
+mod ctr_exec;
+mod errors;
+mod exec;
+mod kernel;
+mod lifecycle;
+mod logs;
+mod many;
+mod network;
+mod restart;
+mod sizing;
+mod stop;
+
+use crate::harness::Case;
+
+/// All cases, subject by subject, the slowest last.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    let subjects = [
+        ctr::CASES,
+        ctr_exec::CASES,
+        lifecycle::CASES,
+        exec::CASES,
+        logs::CASES,
+        stop::CASES,
+        containers::CASES,
+        network::CASES,
+        restart::CASES,
+        kernel::CASES,
+        sizing::CASES,
+        errors::CASES,
+        many::CASES,
+    ];
+    subjects.into_iter().flatten().copied().flatten()
+}

@@ -1,0 +1,148 @@
+//! What the bed's programs are told: containerd, CNI, and the shim.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{Handler, Layout, Packages, Product, Version, shim_config};
+use crate::images;
+
+/// The bridge on which the bed's pods are.
+pub const BRIDGE: &str = "bed0";
+
+/// The CRI plugin's table in configurations of version 2, and of version 3.
+const CRI_2: &str = r#"plugins."io.containerd.grpc.v1.cri""#;
+const CRI_3: &str = "plugins.'io.containerd.cri.v1.runtime'";
+
+const CONFIG_2: &str = include_str!("../../../runtimeclass/containerd/config-v2.toml");
+const CONFIG_3: &str = include_str!("../../../runtimeclass/containerd/config-v3.toml");
+
+/// Writes all configuration files of the bed.
+pub(super) fn write(
+    layout: &Layout,
+    version: Version,
+    packages: &Packages,
+    product: &Product,
+) -> Result<()> {
+    let conflist = layout.cni().join("10-bed.conflist");
+    let files = [
+        (
+            layout.containerd_config(),
+            containerd(layout, version, packages),
+        ),
+        (conflist, cni().to_string()),
+        (layout.shim_config(), shim_config::initial(product)?),
+    ];
+    for (path, text) in files {
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn containerd(layout: &Layout, version: Version, packages: &Packages) -> String {
+    let head = head(layout, version);
+    let cri = match version {
+        Version::V1_6 | Version::V1_7 => cri_of_config_2(layout, packages),
+        Version::V2 => cri_of_config_3(layout, packages),
+    };
+    head + &cri + &our_handler(layout, version)
+}
+
+/// The handler exactly as a node gets it, told where the bed's configuration is.
+fn our_handler(layout: &Layout, version: Version) -> String {
+    let (plugin, shipped) = match version {
+        Version::V1_6 | Version::V1_7 => (CRI_2, CONFIG_2),
+        Version::V2 => (CRI_3, CONFIG_3),
+    };
+    // The file's first line is there already.
+    let handler = shipped.lines().filter(|line| !line.starts_with("version"));
+    let handler = handler.collect::<Vec<_>>().join("\n");
+    let name = Handler::KataMshv.name();
+    let config = layout.shim_config();
+    format!("{handler}\n[{plugin}.containerd.runtimes.{name}.options]\n  ConfigPath = {config:?}\n")
+}
+
+fn head(layout: &Layout, version: Version) -> String {
+    let number = if version == Version::V2 { 3 } else { 2 };
+    format!(
+        r#"version = {number}
+root = {root:?}
+state = {state:?}
+[grpc]
+  address = {socket:?}
+[debug]
+  level = "info"
+[plugins."io.containerd.internal.v1.opt"]
+  path = {opt:?}
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+"#,
+        root = layout.root(),
+        state = layout.state(),
+        socket = layout.socket(),
+        opt = layout.opt(),
+    )
+}
+
+/// `restrict_oom_score_adj`: without CAP_SYS_RESOURCE, as in many CI machines,
+/// no process may have the -998 that a sandbox asks for.
+fn cri_of_config_2(layout: &Layout, packages: &Packages) -> String {
+    format!(
+        r#"[{CRI_2}]
+  sandbox_image = {pause:?}
+  restrict_oom_score_adj = true
+  [{CRI_2}.cni]
+    bin_dir = {bin:?}
+    conf_dir = {conf:?}
+  [{CRI_2}.containerd]
+    default_runtime_name = "runc"
+    [{CRI_2}.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"#,
+        pause = images::PAUSE,
+        bin = packages.cni(),
+        conf = layout.cni(),
+    )
+}
+
+fn cri_of_config_3(layout: &Layout, packages: &Packages) -> String {
+    format!(
+        r#"[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = {pause:?}
+[{CRI_3}]
+  restrict_oom_score_adj = true
+  [{CRI_3}.cni]
+    bin_dirs = [{bin:?}]
+    conf_dir = {conf:?}
+  [{CRI_3}.containerd]
+    default_runtime_name = "runc"
+    [{CRI_3}.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"#,
+        pause = images::PAUSE,
+        bin = packages.cni(),
+        conf = layout.cni(),
+    )
+}
+
+/// A bridge with both address families. Its leases are in `/run`, which is the
+/// bed's own.
+fn cni() -> serde_json::Value {
+    json!({
+        "cniVersion": "0.4.0",
+        "name": "bed",
+        "plugins": [{
+            "type": "bridge",
+            "bridge": BRIDGE,
+            "isGateway": true,
+            "hairpinMode": true,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": "/run/cni",
+                "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd88::/64"}]],
+                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+            },
+        }],
+    })
+}

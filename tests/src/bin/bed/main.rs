@@ -1,0 +1,38 @@
+//! `bed`: a containerd of its own, for people.
+//!
+//! Nothing of the host's is touched, and nothing stays: see `e2e::isolation`.
+
+mod comparison;
+mod demo;
+mod operator;
+mod steps;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A containerd of its own, with the runtime in it.
+#[derive(Debug, Parser)]
+#[command(name = "bed", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Demo(demo::Args),
+    Up(up::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Demo(args) => demo::demo(&args),
+        Verb::Up(args) => up::up(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("bed: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,11 @@
+//! Pods through CRI, the way kubelet makes them.
+
+mod container;
+mod limits;
+mod logs;
+mod sandbox;
+
+pub use container::{Container, ContainerSpec, container};
+pub use limits::Limits;
+pub use logs::Logs;
+pub use sandbox::{Pod, PodSpec, pod, remove_failed};

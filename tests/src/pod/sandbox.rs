@@ -1,0 +1,195 @@
+//! A pod's sandbox.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use ctl::cri::Client;
+use ctl::cri::v1::{
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
+};
+
+use super::Limits;
+use crate::bed::{Bed, Handler};
+
+/// What a pod shall be.
+pub struct PodSpec {
+    name: String,
+    config: PodSandboxConfig,
+    handler: Option<Handler>,
+}
+
+/// A pod called `name`: one network, nothing of the host.
+#[must_use]
+pub fn pod(name: &str) -> PodSpec {
+    let config = PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata {
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+            namespace: "e2e".to_owned(),
+            attempt: 0,
+        }),
+        hostname: name.to_owned(),
+        linux: Some(LinuxPodSandboxConfig {
+            security_context: Some(LinuxSandboxSecurityContext {
+                namespace_options: Some(namespaces(NamespaceMode::Pod)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    PodSpec {
+        name: name.to_owned(),
+        config,
+        handler: None,
+    }
+}
+
+/// Each container with processes of its own; the rest is the pod's.
+pub(super) fn namespaces(network: NamespaceMode) -> NamespaceOption {
+    NamespaceOption {
+        network: network.into(),
+        pid: NamespaceMode::Container.into(),
+        ipc: NamespaceMode::Pod.into(),
+        ..Default::default()
+    }
+}
+
+impl PodSpec {
+    /// Tells the runtime the sum of the containers' limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        linux.resources = Some(limits.to_cri());
+        self
+    }
+
+    /// Adds an annotation.
+    #[must_use]
+    pub fn annotation(mut self, name: &str, value: &str) -> Self {
+        self.config
+            .annotations
+            .insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Asks for the host's network.
+    #[must_use]
+    pub fn host_network(mut self) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        let security = linux.security_context.get_or_insert_default();
+        security.namespace_options = Some(namespaces(NamespaceMode::Node));
+        self
+    }
+
+    /// Takes another handler than the bed's.
+    #[must_use]
+    pub fn handler(mut self, handler: Handler) -> Self {
+        self.handler = Some(handler);
+        self
+    }
+
+    /// Runs the sandbox.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn run(mut self, bed: &Bed) -> Result<Pod> {
+        let logs = bed.layout.logs().join(&self.name);
+        fs::create_dir_all(&logs).with_context(|| format!("make {}", logs.display()))?;
+        self.config.log_directory = logs.display().to_string();
+        let client = bed.cri().await?;
+        let handler = self.handler.unwrap_or(bed.handler);
+        let id = client
+            .run_pod_sandbox(self.config.clone(), handler.name())
+            .await?;
+        Ok(Pod {
+            client,
+            id,
+            config: self.config,
+            logs,
+        })
+    }
+}
+
+/// A running pod. It has to be removed by [`Pod::remove`].
+pub struct Pod {
+    pub(super) client: Client,
+    /// Its id in containerd.
+    pub id: String,
+    pub(super) config: PodSandboxConfig,
+    pub(super) logs: PathBuf,
+}
+
+impl Pod {
+    /// All its addresses.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers; or it has none.
+    pub async fn addresses(&self) -> Result<Vec<String>> {
+        let status = self.status().await?;
+        let network = status.network.context("the pod has no network")?;
+        let more = network.additional_ips.into_iter().map(|one| one.ip);
+        Ok([network.ip].into_iter().chain(more).collect())
+    }
+
+    /// Connects again, after containerd was restarted.
+    ///
+    /// # Errors
+    ///
+    /// Nothing answers.
+    pub async fn reconnect(&mut self, bed: &Bed) -> Result<()> {
+        self.client = bed.cri().await?;
+        Ok(())
+    }
+
+    /// Its state and addresses.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn status(&self) -> Result<PodSandboxStatus> {
+        Ok(self.client.pod_sandbox_status(&self.id).await?)
+    }
+
+    /// Stops it with its containers.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn stop(&self) -> Result<()> {
+        Ok(self.client.stop_pod_sandbox(&self.id).await?)
+    }
+
+    /// Stops and removes it, its containers and its logs.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn remove(self) -> Result<()> {
+        self.stop().await?;
+        self.client.remove_pod_sandbox(&self.id).await?;
+        fs::remove_dir_all(&self.logs)
+            .with_context(|| format!("remove logs {}", self.logs.display()))
+    }
+}
+
+/// Removes what a pod that did not start left on record.
+///
+/// # Errors
+///
+/// What the runtime answers.
+pub async fn remove_failed(bed: &Bed) -> Result<()> {
+    let client = bed.cri().await?;
+    for sandbox in client
+        .list_pod_sandboxes(PodSandboxFilter::default())
+        .await?
+    {
+        client.stop_pod_sandbox(&sandbox.id).await?;
+        client.remove_pod_sandbox(&sandbox.id).await?;
+    }
+    Ok(())
+}
