@@ -1,10 +1,23 @@
-//! The operator's terminal: raw mode, and its size.
+//! The operator's terminal: printing, raw mode, and its size.
 
-use std::io::{self, IsTerminal, Stdin, stdin};
+use std::io::{self, IsTerminal, Stdin, Write, stdin};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::cri::stream::TerminalSize;
+
+/// Prints to standard output. That nobody reads it, as behind a `head` that
+/// has seen enough, is no error.
+///
+/// # Errors
+/// What writing meets otherwise.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
 
 /// While it lives key strokes come one by one and unseen, Ctrl-C among them.
 /// Dropping it brings the terminal back to how it was.

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::Global;
+use super::{Global, HANDLER};
 use crate::host::{Finding, Level, examine};
 use crate::table;
+use crate::terminal::print;
 
 /// Tell whether this host can run pods in VMs, what will be used, and why.
 ///
@@ -22,7 +23,7 @@ pub struct Args {
     config: Option<PathBuf>,
 
     /// The handler of containerd's configuration that pods with a VM run by.
-    #[arg(long, value_name = "NAME", default_value = "kata-mshv-vm-isolation")]
+    #[arg(long, value_name = "NAME", default_value = HANDLER)]
     handler: String,
 }
 
@@ -37,13 +38,15 @@ pub async fn check(global: &Global, args: &Args) -> anyhow::Result<i32> {
         args.config.as_deref(),
     )
     .await;
-    match args.json {
-        true => println!(
-            "{}",
-            serde_json::to_string_pretty(&findings).context("cannot print")?
-        ),
-        false => print!("{}", report(&findings)),
-    }
+    let text = match args.json {
+        true => {
+            serde_json::to_string_pretty(&findings)?
+                + "
+"
+        }
+        false => report(&findings),
+    };
+    print(&text).context("cannot print")?;
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     Ok(i32::from(failed))
 }

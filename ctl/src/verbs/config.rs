@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use config::{DEFAULT_PATH, Loaded};
 
+use crate::terminal::print;
+
 /// The configuration of the shim.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -34,7 +36,7 @@ enum Action {
 pub fn config(args: &Args) -> anyhow::Result<i32> {
     let Action::Show { config, origin } = &args.action;
     let loaded = Loaded::read(config).context("the configuration is not usable")?;
-    print!("{}", show(&loaded, *origin));
+    print(&show(&loaded, *origin)).context("cannot print")?;
     Ok(0)
 }
 

@@ -16,6 +16,9 @@ use ::config::{DEFAULT_PATH, Loaded};
 use crate::cri::{Client, CriError, DEFAULT_ENDPOINT};
 use crate::pods::{DEFAULT_FOLDERS, Folders};
 
+/// The handler of containerd's configuration that pods with a VM run by.
+const HANDLER: &str = "kata-mshv-vm-isolation";
+
 /// Options of every verb.
 #[derive(Debug, clap::Args)]
 pub struct Global {

@@ -7,12 +7,13 @@ use anyhow::Context;
 use serde::Serialize;
 use vmm_api::SandboxRecord;
 
-use super::Global;
+use super::{Global, HANDLER};
 use crate::cri::v1::{Container, ContainerFilter, PodSandbox, PodSandboxFilter, PodSandboxState};
 use crate::duration::show_age;
 use crate::pods::{container_name, state_name};
 use crate::state::read_records;
 use crate::table;
+use crate::terminal::print;
 
 /// List pods that have a VM of their own, with the VM's size and kernel.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,7 @@ pub struct Args {
     json: bool,
 
     /// The handler of containerd's configuration that pods with a VM run by.
-    #[arg(long, value_name = "NAME", default_value = "kata-mshv-vm-isolation")]
+    #[arg(long, value_name = "NAME", default_value = HANDLER)]
     handler: String,
 }
 
@@ -72,13 +73,15 @@ pub async fn ps(global: &Global, args: &Args) -> anyhow::Result<i32> {
         .unwrap_or_default();
     let mut rows = join(pods, &containers, records, now, shim_is_alive);
     rows.retain(|row| args.all || row.handler == args.handler || row.vm.is_some());
-    match args.json {
-        true => println!(
-            "{}",
-            serde_json::to_string_pretty(&rows).context("cannot print")?
-        ),
-        false => print!("{}", table::render(&lines(&rows))),
-    }
+    let text = match args.json {
+        true => {
+            serde_json::to_string_pretty(&rows)?
+                + "
+"
+        }
+        false => table::render(&lines(&rows)),
+    };
+    print(&text).context("cannot print")?;
     Ok(0)
 }
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::Global;
 use crate::cri::Client;
 use crate::pods::{Grace, find_pod, full_name, teardown};
+use crate::terminal::print;
 
 /// Stop and remove pods.
 ///
@@ -35,7 +38,7 @@ pub async fn rm(global: &Global, args: &Args) -> anyhow::Result<i32> {
     let mut code = 0;
     for query in &args.pods {
         match remove(global, &client, query, grace).await {
-            Ok(name) => println!("{name}"),
+            Ok(name) => print(&format!("{name}\n")).context("cannot print")?,
             Err(error) => {
                 eprintln!("kata-mshv: {error:#}");
                 code = 1;

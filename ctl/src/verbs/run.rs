@@ -20,6 +20,7 @@ use crate::pods::{
     Display, Folders, Grace, Launcher, PodOutcome, SuperviseError, Supervisor, stop_uid,
     teardown_uid, this_node,
 };
+use crate::terminal::print;
 
 /// Run the pods of a manifest, print their logs, and wait for their end.
 ///
@@ -91,7 +92,9 @@ pub async fn run(global: &Global, args: Args) -> anyhow::Result<i32> {
     let mut supervisors = match started {
         Ok(supervisors) => supervisors,
         Err(error) => {
-            job.remove(Grace::Fixed(Duration::ZERO)).await?;
+            if let Err(left) = job.remove(Grace::Fixed(Duration::ZERO)).await {
+                report(&format!("warning: {left:#}"));
+            }
             return Err(error);
         }
     };
@@ -222,7 +225,7 @@ impl Job {
         let up = begin.elapsed().as_secs_f64();
         report(&format!("pod {name}: sandbox up after {up:.2} s"));
         if !self.display.attached {
-            println!("{name} {}", running.sandbox_id);
+            print(&format!("{name} {}\n", running.sandbox_id)).context("cannot print")?;
         }
         let mut supervisor = Supervisor::new(running, stop, self.display);
         supervisor

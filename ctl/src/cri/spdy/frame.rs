@@ -135,6 +135,7 @@ fn push_flags_and_length(frame: &mut Vec<u8>, flags: u8, length: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn head(frame: &[u8]) -> Option<Head> {
         frame.first_chunk().copied().and_then(Head::parse)
@@ -190,5 +191,21 @@ mod tests {
             Control::parse(2, true, &[0x80, 0, 0, 7]),
             Some(Control::Finished { stream: 7 })
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(head: [u8; HEADER], kind: u16, fin: bool, content: Vec<u8>) {
+            let _ = Head::parse(head);
+            let _ = Control::parse(kind, fin, &content);
+        }
+
+        #[test]
+        fn data_of_any_length_reads_back(stream in 0u32..1 << 31, fin: bool, payload: Vec<u8>) {
+            let frame = data(stream, fin, &payload);
+            let length = payload.len();
+            prop_assert_eq!(head(&frame), Some(Head::Data { stream, fin, length }));
+            prop_assert_eq!(&frame[HEADER..], &payload);
+        }
     }
 }

@@ -10,6 +10,9 @@ use crate::cri::{Client, CriError};
 
 const PROTOCOL: &str = "v4.channel.k8s.io";
 
+/// How much of a result is kept, give or take a piece.
+const RESULT: usize = 256 << 10;
+
 /// Which of a process's streams a session carries. Standard output always is;
 /// standard error is where there is no terminal, which has only one output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,7 +76,14 @@ impl SessionResult {
     /// [`StreamError::NoResult`], [`StreamError::Result`],
     /// [`StreamError::Failed`].
     pub async fn exit_code(mut self) -> Result<i32, StreamError> {
-        exit_code(&self.0.to_end().await)
+        let mut result = Vec::new();
+        while let Some(piece) = self.0.chunk().await {
+            // It quotes errors from within the pod, which may be any length.
+            if result.len() < RESULT {
+                result.extend_from_slice(&piece);
+            }
+        }
+        exit_code(&result)
     }
 }
 
