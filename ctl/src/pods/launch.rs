@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cri::v1::{
-    ContainerConfig, PodSandboxConfig, PodSandboxFilter, PodSandboxState, PodSandboxStatus,
+    ContainerConfig, PodSandbox, PodSandboxConfig, PodSandboxFilter, PodSandboxState,
+    PodSandboxStatus,
 };
 use crate::cri::{Client, CriError};
 use crate::manifest::to_cri::{
-    ContainerFacts, Image, Node, POD_NAME, POD_NAMESPACE, VolumePaths, container_config,
+    ContainerFacts, Image, Node, POD_NAME, POD_NAMESPACE, POD_UID, VolumePaths, container_config,
     hosts_file, sandbox_config,
 };
 use crate::manifest::{Container, Pod, Refusal};
@@ -22,8 +23,8 @@ use super::volumes;
 /// A pod or container that does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// One of that name runs.
-    #[error("pod {pod} is already running; remove it first (`kata-mshv rm {pod}`)")]
+    /// One of that name or uid is there.
+    #[error("pod {pod} is already there; remove it first (`kata-mshv rm {pod}`)")]
     Exists {
         /// `namespace/name`.
         pod: String,
@@ -130,27 +131,36 @@ impl Launcher {
         Ok(running)
     }
 
-    async fn check_absent(&self, pod: &Pod) -> Result<(), LaunchError> {
-        let labels = [
-            (POD_NAME, &pod.metadata.name),
-            (POD_NAMESPACE, &pod.metadata.namespace),
+    /// Makes sure that no pod of that name runs, and that none has that uid.
+    ///
+    /// # Errors
+    /// [`LaunchError::Exists`], [`LaunchError::Cri`].
+    pub async fn check_absent(&self, pod: &Pod) -> Result<(), LaunchError> {
+        let metadata = &pod.metadata;
+        let name = [
+            (POD_NAME, &metadata.name),
+            (POD_NAMESPACE, &metadata.namespace),
         ];
-        let filter = PodSandboxFilter {
-            label_selector: labels
-                .map(|(key, value)| (key.to_owned(), value.clone()))
-                .into(),
-            ..Default::default()
-        };
-        let same_name = self.client.list_pod_sandboxes(filter).await?;
-        match same_name
-            .iter()
-            .any(|pod| pod.state() == PodSandboxState::SandboxReady)
-        {
-            true => Err(LaunchError::Exists {
+        let same_name = self.labelled(&name).await?;
+        let same_uid = self.labelled(&[(POD_UID, &metadata.uid)]).await?;
+        let runs = |pod: &PodSandbox| pod.state() == PodSandboxState::SandboxReady;
+        match same_uid.is_empty() && !same_name.iter().any(runs) {
+            true => Ok(()),
+            false => Err(LaunchError::Exists {
                 pod: pod.full_name(),
             }),
-            false => Ok(()),
         }
+    }
+
+    async fn labelled(&self, labels: &[(&str, &String)]) -> Result<Vec<PodSandbox>, CriError> {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).clone()));
+        let filter = PodSandboxFilter {
+            label_selector: labels.collect(),
+            ..Default::default()
+        };
+        self.client.list_pod_sandboxes(filter).await
     }
 
     async fn images(
