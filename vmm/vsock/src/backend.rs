@@ -1,0 +1,188 @@
+//! The device as vhost-user sees it.
+
+use crate::device::{Device, Shim};
+use crate::ring::{self, Pass, receive, transmit};
+use std::io;
+use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend::{ShutdownHandle, VhostUserBackendMut, VringMutex, VringT};
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
+
+/// The event of [`Device::host_events`]. The numbers up to that of the queues
+/// are taken.
+pub const HOST_EVENTS: u16 = 4;
+
+/// Turns that both queues get in a row before the host's side has one.
+const ROUNDS: usize = 4;
+
+/// The device with the memory of its guest.
+pub struct Backend {
+    device: Device,
+    guest_cid: u64,
+    memory: GuestMemoryAtomic<GuestMemoryMmap>,
+    /// Ends the connection to the VMM.
+    hang_up: Option<ShutdownHandle>,
+}
+
+impl Backend {
+    /// `memory` is what the front end's memory tables are put into.
+    #[must_use]
+    pub fn new(device: Device, guest_cid: u32, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> Self {
+        Self {
+            device,
+            guest_cid: guest_cid.into(),
+            memory,
+            hang_up: None,
+        }
+    }
+
+    /// The device without its queues.
+    pub fn device(&mut self) -> &mut Device {
+        &mut self.device
+    }
+
+    /// What to do when the shim is gone.
+    pub fn hang_up_with(&mut self, handle: ShutdownHandle) {
+        self.hang_up = Some(handle);
+    }
+
+    fn serve_host(&mut self) {
+        if self.device.serve_host() == Shim::Gone
+            && let Some(hang_up) = &self.hang_up
+        {
+            hang_up.shutdown();
+        }
+    }
+
+    fn serve_queues(&mut self, vrings: &[VringMutex]) {
+        for _ in 0..ROUNDS {
+            let sent = self.serve_tx(&vrings[ring::TX]);
+            let was_congested = !self.device.takes_packets();
+            let received = self.serve_rx(&vrings[ring::RX]);
+            let resumes = was_congested && self.device.takes_packets();
+            if sent == Pass::Idle && received == Pass::Idle && !resumes {
+                return;
+            }
+        }
+        self.device.come_back();
+    }
+
+    fn serve_tx(&mut self, vring: &VringMutex) -> Pass {
+        let memory = self.memory.memory();
+        let served = transmit::serve(&mut vring.get_mut(), &memory, &mut self.device);
+        self.unless_broken(ring::TX, served)
+    }
+
+    fn serve_rx(&mut self, vring: &VringMutex) -> Pass {
+        let memory = self.memory.memory();
+        let served = receive::serve(&mut vring.get_mut(), &memory, &mut self.device);
+        self.unless_broken(ring::RX, served)
+    }
+
+    /// A queue that makes no sense is left alone until the guest notifies us
+    /// again.
+    fn unless_broken(&mut self, queue: usize, served: Result<Pass, virtio_queue::Error>) -> Pass {
+        served.unwrap_or_else(|error| {
+            self.device.complain_about_queue(queue, &error);
+            Pass::Idle
+        })
+    }
+}
+
+impl VhostUserBackendMut for Backend {
+    type Bitmap = ();
+    type Vring = VringMutex;
+
+    fn num_queues(&self) -> usize {
+        ring::COUNT
+    }
+
+    fn max_queue_size(&self) -> usize {
+        ring::MAX_SIZE
+    }
+
+    fn features(&self) -> u64 {
+        1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_RING_F_INDIRECT_DESC
+            | 1 << VIRTIO_RING_F_EVENT_IDX
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+    }
+
+    fn protocol_features(&self) -> VhostUserProtocolFeatures {
+        VhostUserProtocolFeatures::MQ
+            | VhostUserProtocolFeatures::CONFIG
+            | VhostUserProtocolFeatures::REPLY_ACK
+            | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+    }
+
+    /// The queues know it themselves.
+    fn set_event_idx(&mut self, _enabled: bool) {}
+
+    /// `guest_cid` (virtio 1.2, section 5.10.4), or the part asked for.
+    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
+        let config = self.guest_cid.to_le_bytes();
+        let (offset, size) = (offset as usize, size as usize);
+        offset
+            .checked_add(size)
+            .and_then(|end| config.get(offset..end))
+            .map(<[u8]>::to_vec)
+            .unwrap_or_default()
+    }
+
+    fn update_memory(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
+        self.memory = memory;
+        Ok(())
+    }
+
+    /// Ends the thread that serves the queues. Without one, the end of the
+    /// process would wait for it forever.
+    fn exit_event(&self, _thread: usize) -> Option<(EventConsumer, EventNotifier)> {
+        new_event_consumer_and_notifier(EventFlag::CLOEXEC | EventFlag::NONBLOCK).ok()
+    }
+
+    fn handle_event(
+        &mut self,
+        event: u16,
+        _readiness: EventSet,
+        vrings: &[VringMutex],
+        _thread: usize,
+    ) -> io::Result<()> {
+        if event == HOST_EVENTS {
+            self.serve_host();
+        }
+        self.serve_queues(vrings);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    fn backend(guest_cid: u32) -> Backend {
+        let (handover, _) = UnixStream::pair().unwrap();
+        let device = Device::new(guest_cid, vec![1024], handover.into()).unwrap();
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        Backend::new(device, guest_cid, memory)
+    }
+
+    #[test]
+    fn the_configuration_is_the_context_id() {
+        let backend = backend(0x0102_0304);
+        assert_eq!(backend.get_config(0, 8), [4, 3, 2, 1, 0, 0, 0, 0]);
+        assert_eq!(backend.get_config(4, 4), [0; 4]);
+    }
+
+    #[test]
+    fn there_is_nothing_behind_the_configuration() {
+        let backend = backend(3);
+        assert_eq!(backend.get_config(4, 5), []);
+        assert_eq!(backend.get_config(u32::MAX, u32::MAX), []);
+    }
+}

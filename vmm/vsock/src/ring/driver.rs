@@ -1,0 +1,163 @@
+//! A driver for the tests: one queue in a guest's memory.
+
+use super::chain::Access;
+use vhost_user_backend::{VringMutex, VringT};
+use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+
+const TABLE: u64 = 0x1000;
+const AVAIL: u64 = 0x2000;
+const USED: u64 = 0x3000;
+/// Where buffers are put, one behind the other.
+const BUFFERS: u64 = 0x10_000;
+pub(super) const MEMORY: usize = 4 << 20;
+pub(super) const SIZE: u16 = 16;
+
+/// One part of a buffer: guest address and octets.
+pub(super) type Part = (u64, u32);
+
+/// The queue as its driver sees it.
+pub(super) struct Driver {
+    pub(super) memory: GuestMemoryAtomic<GuestMemoryMmap>,
+    pub(super) vring: VringMutex,
+    next_descriptor: u16,
+    available: u16,
+    free: u64,
+}
+
+impl Driver {
+    /// A queue that is ready for use, with notifications by index.
+    pub(super) fn new() -> Self {
+        let ranges = [(GuestAddress(0), MEMORY)];
+        let memory = GuestMemoryAtomic::new(GuestMemoryMmap::from_ranges(&ranges).unwrap());
+        let vring = VringMutex::new(memory.clone(), SIZE).unwrap();
+        vring.set_queue_size(SIZE);
+        vring.set_queue_info(TABLE, AVAIL, USED).unwrap();
+        vring.set_queue_event_idx(true);
+        vring.set_queue_ready(true);
+        vring.set_enabled(true);
+        Self {
+            memory,
+            vring,
+            next_descriptor: 0,
+            available: 0,
+            free: BUFFERS,
+        }
+    }
+
+    /// Puts octets into memory.
+    pub(super) fn place(&mut self, bytes: &[u8]) -> Part {
+        let part = self.reserve(bytes.len());
+        self.write(part.0, bytes);
+        part
+    }
+
+    /// Memory for the device to write to.
+    pub(super) fn reserve(&mut self, len: usize) -> Part {
+        let address = self.free;
+        self.free += u64::try_from(len).unwrap();
+        (address, u32::try_from(len).unwrap())
+    }
+
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) {
+        let memory = self.memory.memory();
+        memory.write_slice(bytes, GuestAddress(address)).unwrap();
+    }
+
+    pub(super) fn read(&self, (address, len): Part) -> Vec<u8> {
+        let mut bytes = vec![0; len as usize];
+        let memory = self.memory.memory();
+        memory
+            .read_slice(&mut bytes, GuestAddress(address))
+            .unwrap();
+        bytes
+    }
+
+    /// Makes a buffer of these parts available. Its head.
+    pub(super) fn offer(&mut self, parts: &[Part], access: Access) -> u16 {
+        let head = self.next_descriptor;
+        for (index, (address, len)) in parts.iter().enumerate() {
+            let more = index + 1 < parts.len();
+            self.describe(*address, *len, flags(access, more));
+        }
+        self.announce(head);
+        head
+    }
+
+    /// The same by way of an indirect table.
+    pub(super) fn offer_indirect(&mut self, parts: &[Part], access: Access) -> u16 {
+        let mut table = Vec::new();
+        for (index, (address, len)) in parts.iter().enumerate() {
+            let more = index + 1 < parts.len();
+            let next = u16::try_from(index + 1).unwrap();
+            table.extend(descriptor(*address, *len, flags(access, more), next));
+        }
+        let (address, len) = self.place(&table);
+        let head = self.next_descriptor;
+        self.describe(address, len, u16::try_from(VRING_DESC_F_INDIRECT).unwrap());
+        self.announce(head);
+        head
+    }
+
+    /// Writes the next descriptor; it continues with the one behind it.
+    pub(super) fn describe(&mut self, address: u64, len: u32, flags: u16) {
+        let next = (self.next_descriptor + 1) % SIZE;
+        let bytes = descriptor(address, len, flags, next);
+        self.write(TABLE + 16 * u64::from(self.next_descriptor), &bytes);
+        self.next_descriptor = next;
+    }
+
+    /// Puts a head into the available ring.
+    pub(super) fn announce(&mut self, head: u16) {
+        let slot = AVAIL + 4 + 2 * u64::from(self.available % SIZE);
+        self.write(slot, &head.to_le_bytes());
+        self.set_available(self.available.wrapping_add(1));
+    }
+
+    /// Sets the index of the available ring.
+    pub(super) fn set_available(&mut self, index: u16) {
+        self.available = index;
+        self.write(AVAIL + 2, &index.to_le_bytes());
+    }
+
+    /// The buffers that came back: head and octets written.
+    pub(super) fn used(&self) -> Vec<(u32, u32)> {
+        let count = self.number(USED + 2);
+        let element = |index: u16| {
+            let bytes = self.read((USED + 4 + 8 * u64::from(index % SIZE), 8));
+            let (head, len) = bytes.split_at(4);
+            (
+                u32::from_le_bytes(head.try_into().unwrap()),
+                u32::from_le_bytes(len.try_into().unwrap()),
+            )
+        };
+        (0..count).map(element).collect()
+    }
+
+    /// Whether the device wants to be notified of the next buffer.
+    pub(super) fn is_notified(&self) -> bool {
+        self.number(USED + 4 + 8 * u64::from(SIZE)) == self.available
+    }
+
+    fn number(&self, address: u64) -> u16 {
+        u16::from_le_bytes(self.read((address, 2)).try_into().unwrap())
+    }
+}
+
+fn flags(access: Access, more: bool) -> u16 {
+    let next = if more { VRING_DESC_F_NEXT } else { 0 };
+    let write = if access == Access::Write {
+        VRING_DESC_F_WRITE
+    } else {
+        0
+    };
+    u16::try_from(next | write).unwrap()
+}
+
+fn descriptor(address: u64, len: u32, flags: u16, next: u16) -> Vec<u8> {
+    let mut bytes = address.to_le_bytes().to_vec();
+    bytes.extend(len.to_le_bytes());
+    bytes.extend(flags.to_le_bytes());
+    bytes.extend(next.to_le_bytes());
+    bytes
+}
