@@ -1,8 +1,8 @@
 //! The process that outlives the bed and leaves nothing of it.
 
+use std::env;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ExitCode, ExitStatus};
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
@@ -30,7 +30,6 @@ pub(super) fn keep() -> Result<ExitCode> {
 /// One life of a bed: its folder and control groups go when this returns.
 fn live(caller: &OwnedFd) -> Result<ExitStatus> {
     let folder = folder()?;
-    let cni = CniFolder::make()?;
     let cgroups = Cgroups::make(&format!("kata-mshv-bed-{}", std::process::id()))?;
     unshare(CloneFlags::CLONE_NEWPID).context("make a PID namespace for the bed")?;
     let mut init = again("init")
@@ -39,7 +38,7 @@ fn live(caller: &OwnedFd) -> Result<ExitStatus> {
         .spawn()
         .context("start the bed's PID 1")?;
     let status = wait(&mut init, caller)?;
-    drop((cgroups, cni));
+    drop(cgroups);
     remove(folder)?;
     Ok(status)
 }
@@ -87,28 +86,4 @@ fn wait(init: &mut Child, caller: &OwnedFd) -> Result<ExitStatus> {
         bail!("the bed's caller went away; everything in the bed was killed");
     }
     Ok(status)
-}
-
-/// CNI's cache folder has a fixed place, which the bed mounts over. Where the
-/// host has none it exists for as long as the bed does.
-struct CniFolder {
-    made: bool,
-}
-
-impl CniFolder {
-    fn make() -> Result<Self> {
-        let made = !fs::exists(super::mounts::CNI_CACHE).unwrap_or(true);
-        fs::create_dir_all(super::mounts::CNI_CACHE)
-            .with_context(|| format!("make {}", super::mounts::CNI_CACHE))?;
-        Ok(Self { made })
-    }
-}
-
-impl Drop for CniFolder {
-    fn drop(&mut self) {
-        if self.made {
-            // Not empty means that somebody else uses it by now.
-            let _ = fs::remove_dir(super::mounts::CNI_CACHE);
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod keeper;
 mod loopback;
 mod mounts;
 
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::{env, process};
@@ -66,10 +67,14 @@ pub fn run(
     }
 }
 
-/// The running executable with the same arguments, in another role.
+/// The running executable with the same arguments, in another role, which is
+/// its name in lists of processes.
 fn again(role: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.args(env::args_os().skip(1)).env(ROLE, role);
+    command
+        .arg0(format!("bed-{role}"))
+        .args(env::args_os().skip(1))
+        .env(ROLE, role);
     command
 }
 
@@ -81,8 +86,6 @@ fn folder() -> Result<PathBuf> {
 
 /// A child's exit code as our own, as a shell gives it.
 fn code(status: ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt;
-
     let number = status
         .code()
         .or_else(|| status.signal().map(|signal| 128 + signal));

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::cgroups;
 
 /// Where CNI's library keeps its cache; the place cannot be configured.
-pub(super) const CNI_CACHE: &str = "/var/lib/cni";
+const CNI_CACHE: &str = "/var/lib/cni";
 
 /// Replaced by empty file systems in memory.
 const EMPTY: &[&str] = &["/run", "/dev/shm", CNI_CACHE];
@@ -26,6 +26,9 @@ pub(super) fn arrange() -> Result<()> {
     new("sysfs", "/sys", "")?;
     cgroups::mount_all(&groups)?;
     for folder in EMPTY {
+        if !Path::new(folder).exists() {
+            make_in_bed(Path::new(folder))?;
+        }
         new("tmpfs", folder, "mode=755")?;
     }
     name_servers.restore()
@@ -42,6 +45,27 @@ pub(super) fn new(kind: &str, target: impl AsRef<Path>, options: &str) -> Result
         Some(options),
     )
     .with_context(|| format!("mount {kind} on {} in the bed", target.display()))
+}
+
+/// Makes a folder that the host does not have, and does not get: its parent
+/// becomes an overlay that keeps changes in memory.
+fn make_in_bed(folder: &Path) -> Result<()> {
+    let parent = folder.parent().context("the root folder is there")?;
+    let changes = Path::new("/run/changes");
+    let options = format!(
+        "lowerdir={},upperdir=/run/changes/upper,workdir=/run/changes/work",
+        parent.display()
+    );
+    fs::create_dir(changes).context("make a folder in the bed's /run")?;
+    new("tmpfs", changes, "mode=755")?;
+    for name in ["upper", "work"] {
+        fs::create_dir(changes.join(name)).context("make the folders of an overlay")?;
+    }
+    new("overlay", parent, &options)?;
+    fs::create_dir(folder).with_context(|| format!("make {} in the bed", folder.display()))?;
+    // The overlay holds what it needs of it.
+    umount2(changes, MntFlags::MNT_DETACH).context("hide the overlay's changes")?;
+    fs::remove_dir(changes).context("remove a folder from the bed's /run")
 }
 
 fn propagation(kind: MsFlags) -> Result<()> {
