@@ -56,6 +56,14 @@ impl Agent {
         ))
     }
 
+    /// Without a hello, for tests of what comes after it.
+    #[cfg(test)]
+    pub(crate) fn unchecked(stream: UnixStream) -> Self {
+        Self {
+            client: AgentClient::new(Client::new(Socket::new(stream))),
+        }
+    }
+
     pub(crate) async fn create_sandbox(&self, request: &CreateSandboxRequest) -> Result<()> {
         self.client
             .create_sandbox(deadline(), request)

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use command_fds::{CommandFdExt, FdMapping};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -47,6 +47,16 @@ pub(crate) struct Program<'a> {
     pub(crate) name: &'static str,
     pub(crate) path: &'a Path,
     pub(crate) key: &'static str,
+}
+
+/// How many processes have not been reaped yet.
+static ALIVE: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Waits until every process is reaped whose guard is gone: the shim must not
+/// end before, or they would be left to others.
+pub(crate) async fn all_reaped() {
+    // The sender is never dropped.
+    let _ = ALIVE.subscribe().wait_for(|alive| *alive == 0).await;
 }
 
 /// A running process. Dropped, it is killed and reaped.
@@ -95,6 +105,7 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(keep_lines(name, stderr, Arc::clone(&last_lines)));
         }
+        ALIVE.send_modify(|alive| *alive += 1);
         tokio::spawn(supervise(child, Arc::clone(&kill), sender));
         Self {
             name,
@@ -177,6 +188,7 @@ async fn supervise(mut child: Child, kill: Arc<Notify>, ended: watch::Sender<Opt
         }
     };
     ended.send_replace(Some(status.unwrap_or_default()));
+    ALIVE.send_modify(|alive| *alive = alive.saturating_sub(1));
 }
 
 async fn keep_lines(

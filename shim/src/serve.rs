@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use containerd_shim::Flags;
@@ -17,7 +17,7 @@ use ttrpc::asynchronous::Server;
 use ttrpc::asynchronous::transport::Listener;
 
 use crate::pod::{Pod, Settings};
-use crate::{containerd, log, share};
+use crate::{containerd, log, process, share};
 
 /// Number of the inherited listening socket.
 pub(crate) const LISTENER_FD: RawFd = 3;
@@ -25,6 +25,9 @@ pub(crate) const LISTENER_FD: RawFd = 3;
 pub(crate) const CONFIG_ENV: &str = "KATA_MSHV_CONFIG";
 /// containerd's ttrpc address for events, in the environment.
 pub(crate) const EVENTS_ENV: &str = "TTRPC_ADDRESS";
+
+/// How long the end may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves until the pod is over.
 pub(crate) fn serve(flags: &Flags, began: Instant) -> anyhow::Result<()> {
@@ -79,7 +82,11 @@ async fn serve_pod(flags: &Flags, settings: Settings) -> anyhow::Result<()> {
     server.shutdown().await.context("end the server")?;
     drop((server, pod));
     // What has happened is told before the shim goes.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), publisher).await;
+    let told = async {
+        process::all_reaped().await;
+        publisher.await
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, told).await;
     Ok(())
 }
 

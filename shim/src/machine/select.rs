@@ -72,13 +72,3 @@ fn find_program(program: &std::path::Path) -> Option<PathBuf> {
         .map(|folder| folder.join(program))
         .find(|p| p.is_file())
 }
-
-// TEMPORARY
-mod probe {
-    pub fn kvm() -> Result<(), String> {
-        Err("no".into())
-    }
-    pub fn mshv() -> bool {
-        false
-    }
-}

@@ -26,6 +26,8 @@ mod process;
 mod query;
 mod start;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::BTreeMap;

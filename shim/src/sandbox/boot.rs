@@ -6,16 +6,16 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::agent::{CreateSandboxRequest, HelloResponse};
-use protocol::{Failure, ports};
+use protocol::{Code, Failure, ports};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
 use super::timeline::Timeline;
-use super::{Plan, RunDir, Sandbox};
+use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
-use crate::machine::{self, Driver, ImageError, Machine, MachineFds, SelectError};
+use crate::machine::{self, Driver, ImageError, MachineFds, SelectError};
 use crate::network::{Network, NetworkError};
 use crate::process::SpawnError;
 use crate::share::{MountError, Share};
@@ -68,83 +68,76 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     let fs = devices::start_fs(&plan.config.devices, run_dir.path(), share.root())?;
     let (vsock, handover) = devices::start_vsock(&plan.config.devices, run_dir.path())?;
     timeline.mark("devices");
-    let network = network(plan).await?;
+    let mut network = network(plan).await?;
     timeline.mark("network");
-
-    let (machine, fs, vsock, network) = start(plan, driver.as_ref(), fs, vsock, network).await?;
+    let processes = start(plan, driver.as_ref(), fs, vsock, &mut network).await?;
     timeline.mark("vmm spawn");
+
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
-    let mut sandbox = Booting { machine, fs, vsock };
-    let stream = sandbox.control(control, plan).await?;
-    timeline.mark("kernel to agent");
-    let (agent, hello) = sandbox.hello(stream).await?;
-    agent.create_sandbox(&request(plan, &network)).await?;
-    timeline.mark("sandbox in guest");
-
-    let Booting { machine, fs, vsock } = sandbox;
-    let pids = Pids {
-        shim: std::process::id(),
-        vmm: machine.process.pid(),
-        fs: fs.pid(),
-        vsock: vsock.pid(),
+    let greeted = greet(plan, &processes, control, &network, &mut timeline).await;
+    let (agent, hello) = match greeted {
+        Ok(greeted) => greeted,
+        Err(error) => {
+            processes.kill().await;
+            return Err(error);
+        }
     };
-    let record = record(plan, driver.as_ref(), &hello, pids, timeline);
+    let record = record(plan, driver.as_ref(), &hello, processes.pids(), timeline);
     write_record(&run_dir, &record)?;
     Ok(Sandbox {
         agent,
         streams,
-        machine,
-        fs,
-        vsock,
+        processes,
         share: Mutex::new(share),
         run_dir,
     })
 }
 
-/// The processes, before there is an agent.
-struct Booting {
-    machine: Machine,
-    fs: crate::process::Process,
-    vsock: crate::process::Process,
+/// Waits for the agent and has it set up the sandbox; says why when the VM
+/// ends first.
+async fn greet(
+    plan: &Plan,
+    processes: &Processes,
+    control: oneshot::Receiver<UnixStream>,
+    network: &Network,
+    timeline: &mut Timeline,
+) -> Result<(Agent, HelloResponse), BootError> {
+    let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
+    tokio::select! {
+        greeted = set_up(plan, control, network, timeline) => greeted,
+        end = processes.ended() => Err(BootError::Died(end)),
+        () = tokio::time::sleep(limit) => Err(BootError::Silent {
+            seconds: limit.as_secs(),
+            console: processes.machine.console.last_words(),
+        }),
+    }
 }
 
-impl Booting {
-    /// The agent's connection, or why there is none.
-    async fn control(
-        &mut self,
-        control: oneshot::Receiver<UnixStream>,
-        plan: &Plan,
-    ) -> Result<UnixStream, BootError> {
-        let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
-        tokio::select! {
-            biased;
-            Ok(stream) = control => Ok(stream),
-            death = self.death() => Err(death),
-            () = tokio::time::sleep(limit) => Err(BootError::Silent {
-                seconds: limit.as_secs(),
-                console: self.machine.console.last_words(),
-            }),
-        }
-    }
+async fn set_up(
+    plan: &Plan,
+    control: oneshot::Receiver<UnixStream>,
+    network: &Network,
+    timeline: &mut Timeline,
+) -> Result<(Agent, HelloResponse), BootError> {
+    let Ok(stream) = control.await else {
+        // The vsock device has ended: whoever waits for that tells why.
+        return std::future::pending().await;
+    };
+    timeline.mark("kernel to agent");
+    let connected = Agent::connect(stream).await;
+    let (agent, hello) = unless_closed(connected).await?;
+    let created = agent.create_sandbox(&request(plan, network)).await;
+    unless_closed(created).await?;
+    timeline.mark("sandbox in guest");
+    Ok((agent, hello))
+}
 
-    async fn hello(&mut self, stream: UnixStream) -> Result<(Agent, HelloResponse), BootError> {
-        tokio::select! {
-            biased;
-            agent = Agent::connect(stream) => Ok(agent?),
-            death = self.death() => Err(death),
-        }
-    }
-
-    async fn death(&self) -> BootError {
-        let died = |process: &crate::process::Process, status| {
-            format!("{} ended: {}", process.name(), process.obituary(status))
-        };
-        BootError::Died(tokio::select! {
-            end = self.machine.ended() => end,
-            status = self.fs.ended() => died(&self.fs, status),
-            status = self.vsock.ended() => died(&self.vsock, status),
-        })
+/// A closed connection is the echo of a VM that has ended, never the reason.
+async fn unless_closed<T>(result: Result<T, Failure>) -> Result<T, Failure> {
+    match result {
+        Err(failure) if failure.code == Code::Unavailable => std::future::pending().await,
+        other => other,
     }
 }
 
@@ -168,16 +161,8 @@ async fn start(
     driver: &dyn Driver,
     fs: Device,
     vsock: Device,
-    mut network: Network,
-) -> Result<
-    (
-        Machine,
-        crate::process::Process,
-        crate::process::Process,
-        Network,
-    ),
-    BootError,
-> {
+    network: &mut Network,
+) -> Result<Processes, BootError> {
     let config = MachineConfig {
         vcpus: plan.size.vcpus,
         memory_mib: plan.size.memory_mib,
@@ -194,7 +179,11 @@ async fn start(
         taps: std::mem::take(&mut network.taps),
     };
     let machine = driver.start(&config, fds).await?;
-    Ok((machine, fs.process, vsock.process, network))
+    Ok(Processes {
+        machine,
+        fs: fs.process,
+        vsock: vsock.process,
+    })
 }
 
 /// Sorts the guest's connections: the first control connection is the

@@ -11,6 +11,7 @@
 
 mod boot;
 mod plan;
+mod processes;
 mod run_dir;
 mod timeline;
 
@@ -18,13 +19,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::agent::Agent;
-use crate::machine::Machine;
-use crate::process::Process;
 use crate::share::Share;
 use crate::stdio::Streams;
 
 pub(crate) use boot::{BootError, boot};
 pub(crate) use plan::{Plan, PlanError};
+use processes::Processes;
 pub(crate) use run_dir::RunDir;
 
 /// How long the guest may take to write back what it holds.
@@ -36,9 +36,7 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Sandbox {
     pub(crate) agent: Agent,
     pub(crate) streams: Streams,
-    machine: Machine,
-    fs: Process,
-    vsock: Process,
+    processes: Processes,
     share: Mutex<Share>,
     run_dir: RunDir,
 }
@@ -46,7 +44,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// Host pid that stands for the pod: the VMM's.
     pub(crate) fn pid(&self) -> u32 {
-        self.machine.process.pid()
+        self.processes.machine.process.pid()
     }
 
     /// What the guest may see of the host.
@@ -54,34 +52,60 @@ impl Sandbox {
         self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until one of the sandbox's processes has ended, whichever it is:
-    /// without it the pod cannot go on. Says which, and why.
+    /// Waits for the VM's end, which comes with the end of any of its
+    /// processes, and says why it came.
     pub(crate) async fn ended(&self) -> String {
-        tokio::select! {
-            end = self.machine.ended() => format!("the VM ended: {end}"),
-            status = self.fs.ended() => device_ended(&self.fs, status),
-            status = self.vsock.ended() => device_ended(&self.vsock, status),
-        }
+        self.processes.ended().await
     }
 
     /// Ends the VM and takes away everything of it. Can be called again.
     pub(crate) async fn stop(&self) {
         tokio::select! {
             () = self.agent.shutdown(SYNC_TIMEOUT) => {}
-            _ = self.machine.process.ended() => {}
+            _ = self.processes.machine.process.ended() => {}
         }
-        self.machine.process.kill().await;
-        self.fs.kill().await;
-        self.vsock.kill().await;
+        self.processes.kill().await;
         self.share().close();
         self.run_dir.remove();
     }
 }
 
-fn device_ended(device: &Process, status: std::process::ExitStatus) -> String {
-    format!(
-        "the device process {} ended: {}",
-        device.name(),
-        device.obituary(status)
-    )
+#[cfg(test)]
+impl Sandbox {
+    /// A sandbox whose processes only sleep.
+    pub(crate) fn without_vm(agent: Agent, folder: &std::path::Path) -> Self {
+        let process = || {
+            let path = std::path::Path::new("/bin/sleep");
+            let program = crate::process::Program {
+                name: "sleep",
+                path,
+                key: "none",
+            };
+            crate::process::Process::spawn(&program, &["1000".to_owned()], Vec::new()).unwrap()
+        };
+        let console = crate::machine::Console::default();
+        let machine = crate::machine::Machine {
+            process: process(),
+            console,
+        };
+        let processes = Processes {
+            machine,
+            fs: process(),
+            vsock: process(),
+        };
+        let run_dir = RunDir::create(folder, "k8s.io", "s").unwrap();
+        let share = Mutex::new(Share::unmounted(&run_dir.share()));
+        Self {
+            agent,
+            streams: Streams::new(),
+            processes,
+            share,
+            run_dir,
+        }
+    }
+
+    /// Ends the VM as if it had died.
+    pub(crate) async fn kill_processes(&self) {
+        self.processes.kill().await;
+    }
 }

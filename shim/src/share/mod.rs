@@ -28,6 +28,8 @@ pub(crate) struct RootfsMount {
 /// The root of a pod's share.
 pub(crate) struct Share {
     root: PathBuf,
+    /// Where mounts are finished before they are shown.
+    stage: Stage,
     /// Names in use, by the container they serve.
     entries: HashMap<String, Vec<PathBuf>>,
 }
@@ -39,15 +41,27 @@ pub(crate) fn enter_own_mount_namespace() -> Result<(), MountError> {
 }
 
 impl Share {
-    /// An empty share at `root`, which must be an existing folder.
+    /// An empty share at `root`, an existing folder in one that is ours.
     pub(crate) fn new(root: &Path) -> Result<Self, MountError> {
+        let stage = Stage::beside(root)?;
         // Only mount points live in it: it needs no room.
         mount::tmpfs(root, "mode=0755,size=1m,nr_inodes=16k")?;
         mount::propagate(root, MsFlags::MS_SHARED)?;
         Ok(Self {
             root: root.to_owned(),
+            stage,
             entries: HashMap::new(),
         })
+    }
+
+    /// A share that nothing is mounted in.
+    #[cfg(test)]
+    pub(crate) fn unmounted(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            stage: Stage::beside(root).unwrap(),
+            entries: HashMap::new(),
+        }
     }
 
     /// Where the share is.
@@ -66,10 +80,10 @@ impl Share {
         let host = self.root.join(&entry);
         match mounts {
             // Somebody else has prepared it in the bundle.
-            [] => mount::bind(bundle_rootfs, &host)?,
+            [] => mount::bind(bundle_rootfs, &self.stage.folder, &host, false)?,
             mounts => {
                 for mount in mounts {
-                    mount::rootfs(mount, &host)?;
+                    mount::rootfs(mount, &self.stage.folder, &host)?;
                 }
             }
         }
@@ -84,15 +98,11 @@ impl Share {
         read_only: bool,
     ) -> Result<PathBuf, MountError> {
         let metadata = fs::metadata(source).map_err(MountError::source_missing(source))?;
-        let entry = match metadata.is_dir() {
-            true => self.new_folder(container)?,
-            false => self.new_file(container)?,
+        let (entry, stage) = match metadata.is_dir() {
+            true => (self.new_folder(container)?, &self.stage.folder),
+            false => (self.new_file(container)?, &self.stage.file),
         };
-        let host = self.root.join(&entry);
-        mount::bind(source, &host)?;
-        if read_only {
-            mount::make_read_only(&host)?;
-        }
+        mount::bind(source, stage, &self.root.join(&entry), read_only)?;
         Ok(Path::new(paths::SHARE).join(entry))
     }
 
@@ -142,6 +152,24 @@ impl Share {
             .or_default()
             .push(name.clone());
         name
+    }
+}
+
+/// A folder and a file that are mounted over for a moment.
+struct Stage {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Stage {
+    fn beside(root: &Path) -> Result<Self, MountError> {
+        let stage = Self {
+            folder: root.with_file_name("stage"),
+            file: root.with_file_name("stage-file"),
+        };
+        fs::create_dir(&stage.folder).map_err(MountError::mount_point(&stage.folder))?;
+        File::create(&stage.file).map_err(MountError::mount_point(&stage.file))?;
+        Ok(stage)
     }
 }
 

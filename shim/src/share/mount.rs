@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::{RootfsMount, options};
@@ -81,29 +81,66 @@ pub(super) fn tmpfs(target: &Path, data: &str) -> Result<(), MountError> {
         .map_err(failed("tmpfs", "tmpfs", target))
 }
 
-pub(super) fn bind(source: &Path, target: &Path) -> Result<(), MountError> {
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-    mount(Some(source), target, NONE, flags, NONE).map_err(failed(
-        "bind",
-        &source.display().to_string(),
+/// What no mount of the share needs on the host: the guest's kernel decides for
+/// itself what it executes and which device nodes it follows.
+const HARMLESS: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+
+/// Binds `source` to `target`, by way of `stage`.
+///
+/// A mount is propagated into the virtio-fs process's namespace with the flags
+/// that it has when it appears; a later remount is not propagated. So the flags
+/// are set where nobody looks, and the finished mount is bound into the share.
+pub(super) fn bind(
+    source: &Path,
+    stage: &Path,
+    target: &Path,
+    read_only: bool,
+) -> Result<(), MountError> {
+    let origin = source.display().to_string();
+    bind_mount(source, stage).map_err(failed("bind", &origin, target))?;
+    let flags = HARMLESS
+        | if read_only {
+            MsFlags::MS_RDONLY
+        } else {
+            MsFlags::empty()
+        };
+    let finished = remount_bind(stage, flags).and_then(|()| bind_mount(stage, target));
+    let cleared = umount2(stage, MntFlags::MNT_DETACH);
+    finished
+        .and(cleared)
+        .map_err(failed("bind", &origin, target))
+}
+
+fn bind_mount(source: &Path, target: &Path) -> nix::Result<()> {
+    mount(
+        Some(source),
         target,
-    ))
+        NONE,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        NONE,
+    )
 }
 
-pub(super) fn make_read_only(target: &Path) -> Result<(), MountError> {
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(NONE, target, NONE, flags, NONE).map_err(failed("read-only bind", "", target))
+fn remount_bind(target: &Path, flags: MsFlags) -> nix::Result<()> {
+    mount(
+        NONE,
+        target,
+        NONE,
+        MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags,
+        NONE,
+    )
 }
 
-/// Mounts what a snapshotter asks for. A bind mount needs a second call to
-/// become read-only (mount(2), MS_BIND).
-pub(super) fn rootfs(wanted: &RootfsMount, target: &Path) -> Result<(), MountError> {
+/// Mounts what a snapshotter asks for at `target`.
+pub(super) fn rootfs(wanted: &RootfsMount, stage: &Path, target: &Path) -> Result<(), MountError> {
     let (flags, data) = options::parse(&wanted.options);
-    mount_data(wanted, target, flags, &data)?;
-    if flags.contains(MsFlags::MS_BIND | MsFlags::MS_RDONLY) {
-        make_read_only(target)?;
+    if wanted.kind == "bind" || flags.contains(MsFlags::MS_BIND) {
+        let read_only = flags.contains(MsFlags::MS_RDONLY);
+        return bind(Path::new(&wanted.source), stage, target, read_only);
     }
-    Ok(())
+    mount_data(wanted, target, flags | HARMLESS, &data)
 }
 
 fn mount_data(
