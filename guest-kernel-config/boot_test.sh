@@ -3,7 +3,7 @@
 # microvm with virtio-mmio alone) and has boot_test/ try, as PID 1, every
 # feature that is promised to pods. Fails naming the missing ones.
 #
-#   boot_test.sh [VMLINUX]     default: target/guest/vmlinux
+#   boot_test.sh [VMLINUX]     default: target/guest/vmlinux; its config beside it
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -87,6 +87,7 @@ main() {
     [[ -s $kernel ]] || { say "no kernel at $kernel; guest-kernel-config/build.sh makes it"; exit 1; }
     build_initramfs
     check_elf || failed=1
+    "$here/check.sh" "$(dirname "$kernel")/config" || failed=1
     for machine in q35 microvm; do
         boot "$machine" || say "$machine: QEMU ended with status $?"
         judge "$machine" || failed=1

@@ -3,8 +3,8 @@
 # into target/guest/{vmlinux,config}. A kernel that was built from the same
 # inputs before is taken from the cache.
 #
-#   build.sh [--keep-tree]    keep source and objects in the cache, so that the
-#                             next build compiles only what a change touches
+#   build.sh [--keep-tree]    keep source and objects in the cache from now on,
+#                             so that builds compile only what a change touches
 #
 # KATA_MSHV_CACHE      the cache, ~/.cache/kata-mshv-vm-isolation
 # KATA_MSHV_GUEST      where the result goes, target/guest
@@ -83,18 +83,26 @@ unpack() {
     mv "$1.new" "$1"
 }
 
+# Unless it is to be kept. Renamed first: a removal that is cut short must not
+# leave a tree that looks whole.
+discard() {
+    [[ -e $1 && ! -e $1.keep ]] || return 0
+    rm -rf "$1.old"
+    mv "$1" "$1.old"
+    rm -rf "$1.old"
+}
+
 intact() { [[ -e $1/sha256 ]] && (cd "$1" && sha256sum --check --status sha256); }
 
-# Fills cache entry $1, in one step at the end: nobody sees half of it.
+# Fills cache entry $1 from tree $2, in one step at the end: nobody sees half
+# of it.
 build() {
-    local tree started=$SECONDS
-    tree=$kernels/tree-$(locked version)
+    local started=$SECONDS
     require_tools
-    unpack "$tree"
+    unpack "$2"
     rm -rf "$1" "$1.new"
-    "$here/compile.sh" "$tree" "$1.new"
+    "$here/compile.sh" "$2" "$1.new"
     mv "$1.new" "$1"
-    [[ ${2:-} == --keep-tree ]] || rm -rf "$tree"
     say "built in $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"
 }
 
@@ -113,15 +121,19 @@ publish() {
 }
 
 main() {
-    local entry
+    local entry tree source
     [[ $# -eq 0 || $* == --keep-tree ]] || die "usage: build.sh [--keep-tree]"
     [[ $(uname -m) == x86_64 ]] || die "only x86_64 kernels are built, on x86_64"
     entry=$kernels/$(inputs_checksum)
+    source=$(locked sha256)
+    tree=$kernels/tree-$(locked version)-${source:0:8}
     mkdir -p "$kernels"
     exec 9>"$kernels/lock"
     flock --nonblock 9 || { say "waiting for another build"; flock 9; }
-    intact "$entry" || build "$entry" "$@"
+    [[ $# -eq 0 ]] || touch "$tree.keep"
+    intact "$entry" || build "$entry" "$tree"
     publish "$entry"
+    discard "$tree"
 }
 
 main "$@"

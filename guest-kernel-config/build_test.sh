@@ -67,12 +67,23 @@ test_cache() {
     after "a changed option compiles" 2
 }
 
+test_tree() {
+    local trees=("$KATA_MSHV_CACHE"/guest-kernel/tree-*)
+    [[ ! -e ${trees[0]} ]] || fail "left ${trees[*]}"
+    echo 'CONFIG_UNIX=y' >>"$dir/config/fragments/net.config"
+    build --keep-tree
+    build
+    trees=("$KATA_MSHV_CACHE"/guest-kernel/tree-1-*/Makefile)
+    [[ -e ${trees[0]} ]] || fail "the tree was not kept"
+    after "the source is kept on request only" 3
+}
+
 test_damaged_cache() {
     local file
     for file in "$KATA_MSHV_CACHE"/guest-kernel/*/vmlinux; do echo damage >>"$file"; done
     build
     cmp -s "$KATA_MSHV_GUEST/vmlinux" <(head -c 1000 /dev/zero) || fail "a damaged kernel came from the cache"
-    after "a damaged cache entry is built again" 3
+    after "a damaged cache entry is built again" 4
 }
 
 test_at_once() {
@@ -81,7 +92,7 @@ test_at_once() {
     RECIPE_SECONDS=1 "$dir/config/build.sh" >"$dir/log2" 2>&1 || fail "second of two: $(cat "$dir/log2")"
     wait $! || fail "first of two: $(cat "$dir/log1")"
     cat "$dir/log1" "$dir/log2" | grep -q 'waiting for another build' || fail "neither waited"
-    after "two builds at once compile once" 4
+    after "two builds at once compile once" 5
 }
 
 test_refusals() {
@@ -108,6 +119,7 @@ make_package
 make_folder
 export KATA_MSHV_CACHE=$dir/cache KATA_MSHV_GUEST=$dir/guest KATA_MSHV_LINUX_DEB=$dir/source.deb
 test_cache
+test_tree
 test_damaged_cache
 test_at_once
 test_refusals
