@@ -3,8 +3,9 @@
 
 mod handover;
 
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -99,12 +100,18 @@ fn vhost_user_pair(
     run_dir: &Path,
     device: &'static str,
 ) -> Result<(OwnedFd, OwnedFd), DeviceError> {
-    let failed = |source| DeviceError::Socket { device, source };
-    let path = run_dir.join(format!("{device}.sock"));
-    let listener = UnixListener::bind(&path).map_err(failed)?;
+    connected_listener(run_dir).map_err(|source| DeviceError::Socket { device, source })
+}
+
+fn connected_listener(run_dir: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+    // A socket's path is at most 107 bytes (unix(7)), a sandbox's folder may
+    // be longer: it is named by a descriptor.
+    let folder = File::open(run_dir)?;
+    let path = format!("/proc/self/fd/{}/vhost-user.sock", folder.as_raw_fd());
+    let listener = UnixListener::bind(&path)?;
     let connected = UnixStream::connect(&path);
-    std::fs::remove_file(&path).map_err(failed)?;
-    Ok((listener.into(), connected.map_err(failed)?.into()))
+    std::fs::remove_file(&path)?;
+    Ok((listener.into(), connected?.into()))
 }
 
 #[cfg(test)]
@@ -115,8 +122,11 @@ mod tests {
     #[test]
     fn the_pair_is_connected_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (listener, frontend) = vhost_user_pair(folder.path(), "x").unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        // As long as containerd's ids make it.
+        let run_dir = folder.path().join("x".repeat(64)).join("y".repeat(64));
+        std::fs::create_dir_all(&run_dir).unwrap();
+        let (listener, frontend) = vhost_user_pair(&run_dir, "x").unwrap();
+        assert_eq!(std::fs::read_dir(&run_dir).unwrap().count(), 0);
 
         let (mut accepted, _) = UnixListener::from(listener).accept().unwrap();
         UnixStream::from(frontend).write_all(b"hi").unwrap();
