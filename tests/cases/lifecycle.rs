@@ -55,7 +55,9 @@ async fn environment(bed: &Bed) -> Result<()> {
         .start(&pod)
         .await?;
     assert_eq!(container.exit_code(SOON).await?, 0);
-    assert_eq!(container.logs()?.stdout, "hello from /tmp\n");
+    let greeting = "hello from /tmp\n";
+    let logs = container.logs_when(|logs| logs.stdout == greeting).await?;
+    assert_eq!(logs.stdout, greeting);
     pod.remove().await
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::bed::Bed;
 use crate::harness::cases;
-use crate::pod::{container, pod};
+use crate::pod::{Logs, container, pod};
 
 /// Longer than any of these containers takes.
 const SOON: Duration = Duration::from_secs(60);
@@ -18,10 +18,13 @@ async fn both_streams_apart(bed: &Bed) -> Result<()> {
     let script = "echo one; echo two >&2; printf 'no line feed'; exit 3";
     let container = container("main", &["sh", "-c", script]).start(&pod).await?;
     assert_eq!(container.exit_code(SOON).await?, 3);
-    let logs = container.logs()?;
+    let expected = Logs {
+        stdout: "one\nno line feed".to_owned(),
+        stderr: "two\n".to_owned(),
+    };
     assert_eq!(
-        (logs.stdout.as_str(), logs.stderr.as_str()),
-        ("one\nno line feed", "two\n")
+        container.logs_when(|logs| *logs == expected).await?,
+        expected
     );
     pod.remove().await
 }
@@ -32,7 +35,9 @@ async fn all_of_a_large_output(bed: &Bed) -> Result<()> {
     let container = container("main", &["sh", "-c", script]).start(&pod).await?;
     assert_eq!(container.exit_code(SOON).await?, 0);
     // A line feed after each 10000 bytes.
-    assert_eq!(container.logs()?.stdout.len(), 200 * 10_001);
+    let length = 200 * 10_001;
+    let logs = container.logs_when(|logs| logs.stdout.len() == length);
+    assert_eq!(logs.await?.stdout.len(), length);
     pod.remove().await
 }
 
@@ -47,10 +52,13 @@ async fn what_is_written_at_the_end(bed: &Bed) -> Result<()> {
             .start(&pod)
             .await?;
         assert_eq!(container.exit_code(SOON).await?, 0);
-        let logs = container.logs()?;
-        assert_eq!(
-            (logs.stdout.len(), logs.stderr.as_str()),
-            (60_000, "last\n")
+        let whole = |logs: &Logs| (logs.stdout.len(), logs.stderr.as_str()) == (60_000, "last\n");
+        let logs = container.logs_when(whole).await?;
+        assert!(
+            whole(&logs),
+            "{} bytes, {:?}",
+            logs.stdout.len(),
+            logs.stderr
         );
         container.remove().await?;
     }

@@ -33,7 +33,8 @@ async fn term_is_handled(bed: &Bed) -> Result<()> {
         begin.elapsed()
     );
     assert_eq!(container.status().await?.exit_code, 5);
-    assert_eq!(container.logs()?.stdout, "asked\n");
+    let logs = container.logs_when(|logs| logs.stdout == "asked\n");
+    assert_eq!(logs.await?.stdout, "asked\n");
     pod.remove().await
 }
 
@@ -49,7 +50,8 @@ async fn term_is_ignored(bed: &Bed) -> Result<()> {
         begin.elapsed()
     );
     assert_eq!(container.status().await?.exit_code, 137);
-    assert_eq!(container.logs()?.stdout, "asked\n");
+    let logs = container.logs_when(|logs| logs.stdout == "asked\n");
+    assert_eq!(logs.await?.stdout, "asked\n");
     pod.remove().await
 }
 

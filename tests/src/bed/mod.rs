@@ -16,9 +16,11 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ctl::cri;
+use tokio::time::{Instant, sleep};
 
 use crate::{ctr::Ctr, images};
 use containerd::Containerd;
@@ -114,14 +116,21 @@ impl Bed {
         run.into_iter().map(str::to_owned).collect()
     }
 
-    /// A new connection to containerd's CRI.
+    /// A new connection to containerd's CRI, once that answers: it does a moment
+    /// after containerd.
     ///
     /// # Errors
     ///
-    /// Nothing answers.
+    /// Nothing answers, or only errors for some seconds.
     pub async fn cri(&self) -> Result<cri::Client> {
         let endpoint = format!("unix://{}", self.layout.socket().display());
-        Ok(cri::Client::connect(&endpoint).await?)
+        let client = cri::Client::connect(&endpoint).await?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = client.status(false).await {
+            ensure!(Instant::now() < deadline, "CRI is not ready: {error:#}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(client)
     }
 
     /// Variables that lead programs to this bed.

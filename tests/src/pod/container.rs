@@ -221,6 +221,23 @@ impl Container {
         Logs::read(&self.log)
     }
 
+    /// What it has written once that is `complete`, or after a few seconds: the
+    /// end of a container may be told before its log is written to the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Container::logs`].
+    pub async fn logs_when(&self, complete: impl Fn(&Logs) -> bool) -> Result<Logs> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let logs = self.logs()?;
+            if complete(&logs) || Instant::now() > deadline {
+                return Ok(logs);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Its state and exit code.
     ///
     /// # Errors
