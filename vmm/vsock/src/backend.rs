@@ -3,6 +3,7 @@
 use crate::device::{Device, Shim};
 use crate::ring::{self, Pass, receive, transmit};
 use std::io;
+use std::time::Duration;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{ShutdownHandle, VhostUserBackendMut, VringMutex, VringT};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
@@ -27,6 +28,8 @@ pub struct Backend {
     memory: GuestMemoryAtomic<GuestMemoryMmap>,
     /// Ends the connection to the VMM.
     hang_up: Option<ShutdownHandle>,
+    /// The queue with packets of the guest, once it was served.
+    tx: Option<VringMutex>,
 }
 
 impl Backend {
@@ -38,6 +41,7 @@ impl Backend {
             guest_cid: guest_cid.into(),
             memory,
             hang_up: None,
+            tx: None,
         }
     }
 
@@ -49,6 +53,15 @@ impl Backend {
     /// What to do when the shim is gone.
     pub fn hang_up_with(&mut self, handle: ShutdownHandle) {
         self.hang_up = Some(handle);
+    }
+
+    /// The VMM is gone: hands on what the guest sent before, for at most
+    /// `patience`.
+    pub fn finish(&mut self, patience: Duration) {
+        if let Some(tx) = self.tx.take() {
+            self.serve_tx(&tx);
+        }
+        self.device.finish(patience);
     }
 
     fn serve_host(&mut self) {
@@ -76,6 +89,12 @@ impl Backend {
         let memory = self.memory.memory();
         let served = transmit::serve(&mut vring.get_mut(), &memory, &mut self.device);
         self.unless_broken(ring::TX, served)
+    }
+
+    fn serve_rest_of_tx(&mut self, vring: &VringMutex) {
+        let memory = self.memory.memory();
+        let served = transmit::serve_rest(&mut vring.get_mut(), &memory, &mut self.device);
+        self.unless_broken(ring::TX, served.map(|()| Pass::Idle));
     }
 
     fn serve_rx(&mut self, vring: &VringMutex) -> Pass {
@@ -145,6 +164,16 @@ impl VhostUserBackendMut for Backend {
         new_event_consumer_and_notifier(EventFlag::CLOEXEC | EventFlag::NONBLOCK).ok()
     }
 
+    /// The queue is being taken back: the machine is paused, or at its end.
+    fn stop_vring(&mut self, queue: u32) -> io::Result<()> {
+        if usize::try_from(queue) == Ok(ring::TX)
+            && let Some(tx) = self.tx.clone()
+        {
+            self.serve_rest_of_tx(&tx);
+        }
+        Ok(())
+    }
+
     fn handle_event(
         &mut self,
         event: u16,
@@ -152,6 +181,7 @@ impl VhostUserBackendMut for Backend {
         vrings: &[VringMutex],
         _thread: usize,
     ) -> io::Result<()> {
+        self.tx.get_or_insert_with(|| vrings[ring::TX].clone());
         if event == HOST_EVENTS {
             self.serve_host();
         }
@@ -163,12 +193,24 @@ impl VhostUserBackendMut for Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
+    use crate::ring::chain::Access;
+    use crate::ring::driver::Driver;
+    use crate::state::packet::Header;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use virtio_queue::QueueT;
 
     fn backend(guest_cid: u32) -> Backend {
-        let (handover, _) = UnixStream::pair().unwrap();
-        let device = Device::new(guest_cid, vec![1024], handover.into()).unwrap();
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+        backend_with(guest_cid, memory)
+    }
+
+    fn backend_with(guest_cid: u32, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> Backend {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (handover, shim) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        // The shim stays for as long as the test.
+        std::mem::forget(shim);
+        let device = Device::new(guest_cid, vec![1024], handover).unwrap();
         Backend::new(device, guest_cid, memory)
     }
 
@@ -177,6 +219,36 @@ mod tests {
         let backend = backend(0x0102_0304);
         assert_eq!(backend.get_config(0, 8), [4, 3, 2, 1, 0, 0, 0, 0]);
         assert_eq!(backend.get_config(4, 4), [0; 4]);
+    }
+
+    /// The guest's last packet, whose notification comes too late.
+    #[test]
+    fn what_was_available_when_the_queue_is_taken_back_is_not_lost() {
+        let mut tx = Driver::new();
+        let mut backend = backend_with(3, tx.memory.clone());
+        let vrings = [Driver::new().vring, tx.vring.clone(), Driver::new().vring];
+        backend.handle_event(1, EventSet::IN, &vrings, 0).unwrap();
+        tx.start();
+        let request = Header {
+            src_cid: 3,
+            dst_cid: 2,
+            src_port: 7,
+            dst_port: 1024,
+            kind: 1,
+            op: 1,
+            ..Header::default()
+        };
+        let part = tx.place(&request.encode());
+        tx.offer(&[part], Access::Read);
+        tx.vring.set_enabled(false);
+        tx.vring.set_queue_ready(false);
+        backend.stop_vring(0).unwrap();
+        assert_eq!(tx.used(), []);
+        backend.stop_vring(1).unwrap();
+        assert_eq!(tx.used().len(), 1);
+        assert_eq!(backend.device().connections().len(), 1);
+        assert!(!tx.vring.get_ref().get_queue().ready());
+        assert_eq!(tx.vring.queue_next_avail(), 1);
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn run(service: Service) -> Result<(), ServerError> {
     seccomp::confine().map_err(ServerError::Jail)?;
 
     let ended = daemon.wait();
-    lock(&backend).device().finish(LAST_WORDS);
+    lock(&backend).finish(LAST_WORDS);
     match ended {
         Err(error) if !is_hang_up(&error) => Err(error.into()),
         _ => Ok(()),

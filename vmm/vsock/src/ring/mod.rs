@@ -6,7 +6,7 @@ pub mod receive;
 pub mod transmit;
 
 #[cfg(test)]
-mod driver;
+pub(crate) mod driver;
 #[cfg(test)]
 mod tests;
 

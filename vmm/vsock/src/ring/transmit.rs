@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::state::limits::LARGE_BUFFER;
 use crate::state::packet::HEADER_LEN;
 use vhost_user_backend::VringState;
-use virtio_queue::{DescriptorChain, Error};
+use virtio_queue::{DescriptorChain, Error, QueueT};
 use vm_memory::GuestMemoryMmap;
 
 /// No connection takes a larger packet, so no more of a chain is looked at.
@@ -32,12 +32,35 @@ pub fn serve(
     pass
 }
 
+/// Takes what the guest had made available when the front end took the queue
+/// back. That may be the last a guest says before its machine ends, and the
+/// notification for it may never be seen.
+///
+/// # Errors
+/// When the queue itself is not what it should be.
+pub fn serve_rest(
+    vring: &mut VringState,
+    memory: &GuestMemoryMmap,
+    device: &mut Device,
+) -> Result<(), Error> {
+    if vring.get_kick().is_none() {
+        return Ok(());
+    }
+    let mut taken = 0;
+    vring.get_queue_mut().set_ready(true);
+    let pass = serve_live(vring, memory, device, &mut taken);
+    vring.get_queue_mut().set_ready(false);
+    notify(vring, taken)?;
+    pass.map(drop)
+}
+
 fn serve_live(
     vring: &mut VringState,
     memory: &GuestMemoryMmap,
     device: &mut Device,
     taken: &mut usize,
 ) -> Result<Pass, Error> {
+    let mut empty_rounds = 0;
     loop {
         vring.disable_notification()?;
         let before = *taken;
@@ -53,12 +76,17 @@ fn serve_live(
             take(chain, memory, device);
             vring.add_used(head, 0)?;
         }
-        if !device.takes_packets() {
+        if !device.takes_packets() || !vring.enable_notification()? {
             return Ok(Pass::Idle);
         }
         // More came in while notifications were off. A queue that says so and
         // then gives nothing is broken: do not ask it again and again.
-        if !vring.enable_notification()? || *taken == before {
+        empty_rounds = if *taken == before {
+            empty_rounds + 1
+        } else {
+            0
+        };
+        if empty_rounds > 1 {
             return Ok(Pass::Idle);
         }
     }

@@ -127,8 +127,44 @@ pub(crate) const ALL: &[Case] = &[
     },
 ];
 
-/// The cases whose names contain one of `filters`, or all.
-pub(crate) fn chosen(filters: &[String]) -> impl Iterator<Item = &'static Case> {
-    ALL.iter()
-        .filter(|case| filters.is_empty() || filters.iter().any(|f| case.name.contains(f.as_str())))
+/// A machine that cases are run in.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// Options of QEMU's device, each with a comma before it.
+    pub(crate) device_options: &'static str,
+    /// Parts of the names of the cases worth running in it; all if empty.
+    only: &'static [&'static str],
+}
+
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "as it is used",
+        device_options: "",
+        only: &[],
+    },
+    // The other way to suppress notifications, and chains within the queue.
+    Setting {
+        name: "without optional features",
+        device_options: ",event_idx=off,indirect_desc=off",
+        only: &[
+            "large",
+            "bulk_both",
+            "closes",
+            "stalled",
+            "two_hundred",
+            "limit",
+        ],
+    },
+];
+
+impl Setting {
+    /// The cases for it whose names contain one of `filters`, if there are any.
+    pub(crate) fn cases(&self, filters: &[String]) -> Vec<&'static Case> {
+        let wanted =
+            |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
+        let fits = |name: &str| self.only.is_empty() || self.only.iter().any(|o| name.contains(o));
+        ALL.iter()
+            .filter(|case| wanted(case.name) && fits(case.name))
+            .collect()
+    }
 }

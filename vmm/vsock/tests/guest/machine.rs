@@ -31,7 +31,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Boots the guest with `arguments` for its init.
-    pub(crate) fn start(arguments: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn start(device_options: &str, arguments: &[String]) -> anyhow::Result<Self> {
         let kernel = kernel()?;
         let directory = tempfile::tempdir()?;
         let init = std::fs::read(std::env::current_exe()?)?;
@@ -40,7 +40,7 @@ impl Machine {
             initramfs::with_init(&init),
         )?;
         let (device, shim) = start_device(directory.path())?;
-        let qemu = start_qemu(directory.path(), &kernel, arguments)?;
+        let qemu = start_qemu(directory.path(), &kernel, device_options, arguments)?;
         Ok(Self {
             shim,
             directory,
@@ -141,7 +141,13 @@ fn start_device(directory: &Path) -> anyhow::Result<(Child, Shim)> {
     Ok((device, shim))
 }
 
-fn start_qemu(directory: &Path, kernel: &Path, arguments: &[String]) -> anyhow::Result<Child> {
+fn start_qemu(
+    directory: &Path,
+    kernel: &Path,
+    device_options: &str,
+    arguments: &[String],
+) -> anyhow::Result<Child> {
+    let device = format!("vhost-user-vsock-pci,chardev=vsock{device_options}");
     let in_directory = |name: &str| directory.join(name).display().to_string();
     let command_line = format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={} tsc=reliable mitigations=off \
@@ -158,7 +164,7 @@ fn start_qemu(directory: &Path, kernel: &Path, arguments: &[String]) -> anyhow::
         .args(["-serial", &format!("file:{}", in_directory("console"))])
         .args(["-chardev", &format!("socket,id=vsock,path={}", in_directory("vsock"))])
         .args(["-qmp", &format!("unix:{},server=on,wait=off", in_directory("monitor"))])
-        .args(["-device", "vhost-user-vsock-pci,chardev=vsock"])
+        .args(["-device", &device])
         .args(["-kernel", &kernel.display().to_string()])
         .args(["-initrd", &in_directory("initramfs")])
         .args(["-append", &command_line])
