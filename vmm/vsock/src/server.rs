@@ -5,9 +5,9 @@ use crate::device::Device;
 use crate::jail::seccomp;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use vhost::vhost_user::{Error as ProtocolError, Listener};
 use vhost_user_backend::{Error as DaemonError, VhostUserDaemon, VhostUserHandlerError};
@@ -78,18 +78,7 @@ pub fn run(service: Service) -> Result<(), ServerError> {
     if !wait_for_vmm(&service).map_err(ServerError::SetUp)? {
         return Ok(());
     }
-    let device = Device::new(service.guest_cid, service.ports, service.handover)
-        .map_err(ServerError::SetUp)?;
-    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let backend = Arc::new(Mutex::new(Backend::new(
-        device,
-        service.guest_cid,
-        memory.clone(),
-    )));
-    let mut daemon = VhostUserDaemon::new("vhost-user".into(), backend.clone(), memory)?;
-    let mut listener = Listener::from(UnixListener::from(service.listener));
-    daemon.start(&mut listener)?;
-    drop(listener);
+    let (mut daemon, backend) = start(service)?;
     attach(&daemon, &backend)?;
     // From here on every thread there will be exists.
     seccomp::confine().map_err(ServerError::Jail)?;
@@ -100,6 +89,19 @@ pub fn run(service: Service) -> Result<(), ServerError> {
         Err(error) if !is_hang_up(&error) => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+type Shared = Arc<Mutex<Backend>>;
+
+/// Accepts the VMM's connection and starts the threads that serve it.
+fn start(service: Service) -> Result<(VhostUserDaemon<Shared>, Shared), ServerError> {
+    let cid = service.guest_cid;
+    let device = Device::new(cid, service.ports, service.handover).map_err(ServerError::SetUp)?;
+    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
+    let backend = Arc::new(Mutex::new(Backend::new(device, cid, memory.clone())));
+    let mut daemon = VhostUserDaemon::new("vhost-user".into(), backend.clone(), memory)?;
+    daemon.start(&mut Listener::from(UnixListener::from(service.listener)))?;
+    Ok((daemon, backend))
 }
 
 /// Waits until the VMM connects. `false` when the shim goes away instead.
@@ -125,11 +127,7 @@ fn wait_for_vmm(service: &Service) -> Result<bool, Errno> {
 
 /// Lets the device's events and the end of its handover socket be noticed by
 /// the thread that serves the queues.
-fn attach(
-    daemon: &VhostUserDaemon<Arc<Mutex<Backend>>>,
-    backend: &Mutex<Backend>,
-) -> Result<(), ServerError> {
-    use std::os::fd::AsRawFd;
+fn attach(daemon: &VhostUserDaemon<Shared>, backend: &Shared) -> Result<(), ServerError> {
     let mut backend = lock(backend);
     if let Some(handle) = daemon.shutdown_handle() {
         backend.hang_up_with(handle);
@@ -144,7 +142,7 @@ fn attach(
 }
 
 /// A panic elsewhere ends the process anyway.
-fn lock(backend: &Mutex<Backend>) -> std::sync::MutexGuard<'_, Backend> {
+fn lock(backend: &Mutex<Backend>) -> MutexGuard<'_, Backend> {
     backend.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
