@@ -1,2 +1,43 @@
-//! TODO-SKELETON
-fn main() {}
+//! The only program of the guest. As PID 1 it prepares the guest, dials the
+//! host and serves `protocol::agent_ttrpc::Agent` until the connection ends.
+//! Started again by itself under a helper's name, it is the short-lived,
+//! single-threaded process that builds a container or enters one.
+//!
+//! ```text
+//! rpc ── sandbox ── container ── process ── stdio (pumps, one vsock
+//!            │          │           │              connection per stream)
+//!            │          │           └── reaper (exit status of every child)
+//!            │          ├── launch ──> helper (create, exec, hooks; libcontainer)
+//!            │          └── cgroup, oom
+//!            ├── network
+//!            └── events ──> host
+//! ```
+
+mod container;
+mod descriptor;
+mod error;
+mod events;
+mod guest;
+mod helper;
+mod init;
+mod log;
+mod network;
+mod oom;
+mod pod;
+mod process;
+mod reaper;
+mod registry;
+mod rpc;
+mod sandbox;
+mod signal;
+mod stdio;
+mod vsock;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        guest::run();
+    }
+    helper::run()
+}

@@ -1,0 +1,182 @@
+//! The container's specification, written for the host, made fit for the guest.
+//!
+//! Paths in it are the guest's already. What changes: the pod's namespaces are
+//! the guest's own; cgroups are ours; host devices, CPUs and security modules
+//! that the guest lacks are left out; the program itself is started by
+//! [`super::payload`], so what libcontainer is told of it is only a stand-in.
+
+mod devices;
+mod mounts;
+mod namespaces;
+mod process;
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Linux, Process, Spec};
+use protocol::Id;
+
+use super::report::Kind;
+use super::seccomp::{self, Filter, SeccompError};
+use super::{Create, identity};
+use crate::container::paths;
+use crate::container::resources::{self, Present};
+use crate::init::POD_CGROUP;
+use crate::pod::sysctl::{self, SysctlError};
+
+/// The specification asks for what cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdaptError {
+    #[error("the specification has no {0}")]
+    Missing(&'static str),
+    #[error("user {0} is not mapped in the container's user namespace")]
+    NotMapped(u32),
+    #[error("a container in a user namespace cannot share the pod's PID namespace")]
+    SharedPidNamespace,
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    #[error("mount the pod's message queues on {path:?}")]
+    Queues {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+}
+
+impl AdaptError {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Seccomp(SeccompError::Notify) | Self::SharedPidNamespace => Kind::Unimplemented,
+            Self::Seccomp(SeccompError::Read(_)) | Self::Queues { .. } => Kind::Internal,
+            Self::Missing(_) | Self::NotMapped(_) | Self::Sysctl(_) | Self::Seccomp(_) => {
+                Kind::Invalid
+            }
+        }
+    }
+}
+
+/// A specification for libcontainer, and what it is not to do itself.
+pub(super) struct Adapted {
+    pub(super) spec: Spec,
+    /// The program, as it is to run in the end.
+    pub(super) process: Process,
+    pub(super) filter: Option<Filter>,
+}
+
+/// Makes `spec` fit for container `id` in this guest.
+pub(super) fn adapt(mut spec: Spec, id: &Id, order: &Create) -> Result<Adapted, AdaptError> {
+    let root = spec
+        .root()
+        .as_ref()
+        .ok_or(AdaptError::Missing("root"))?
+        .path()
+        .clone();
+    let mut linux = spec
+        .linux_mut()
+        .take()
+        .ok_or(AdaptError::Missing("linux section"))?;
+    let mut process = spec
+        .process_mut()
+        .take()
+        .ok_or(AdaptError::Missing("process"))?;
+
+    for (name, value) in linux.sysctl_mut().take().into_iter().flatten() {
+        sysctl::set(&name, &value)?;
+    }
+    let confined = namespaces::adapt(&mut linux, order)?;
+    let filter = linux
+        .seccomp_mut()
+        .take()
+        .as_ref()
+        .map(seccomp::compile)
+        .transpose()?;
+    adapt_linux(&mut linux, id);
+
+    identity::ensure_home(&mut process, &root);
+    let user = process.user().uid();
+    let outside = identity::outside(user, linux.uid_mappings().as_deref());
+    identity::own_pipes(outside.ok_or(AdaptError::NotMapped(user))?);
+
+    mounts::adapt(spec.mounts_mut(), confined)?;
+    // The pod has one host name, set with the sandbox.
+    spec.set_hostname(None).set_domainname(None);
+    spec.set_linux(Some(linux));
+    spec.set_process(Some(process::stand_in(&process, order.console.is_some())));
+    Ok(Adapted {
+        spec,
+        process,
+        filter,
+    })
+}
+
+fn adapt_linux(linux: &mut Linux, id: &Id) {
+    linux.set_cgroups_path(Some(cgroup_path(id)));
+    linux
+        .set_mount_label(None)
+        .set_intel_rdt(None)
+        .set_net_devices(None);
+    if let Some(wanted) = linux.devices_mut() {
+        devices::adapt(wanted);
+    }
+    if let Some(limits) = linux.resources_mut() {
+        resources::adapt(limits, &paths::cgroup(id), &Present::read());
+    }
+}
+
+/// The cgroup as a path from the root of the cgroup file system.
+fn cgroup_path(id: &Id) -> PathBuf {
+    let pod = POD_CGROUP.trim_start_matches("/sys/fs/cgroup");
+    PathBuf::from(pod).join(id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> Create {
+        Create {
+            container: "c1".into(),
+            console: None,
+            pid_namespace: None,
+        }
+    }
+
+    fn adapted(json: &str) -> Result<Adapted, AdaptError> {
+        let spec = serde_json::from_str(json).unwrap();
+        adapt(spec, &Id::new("c1").unwrap(), &order())
+    }
+
+    const PROCESS: &str = r#""process": {"user": {"uid": 1, "gid": 1}, "args": ["sh"], "cwd": "/srv",
+        "noNewPrivileges": false, "apparmorProfile": "cri-containerd.apparmor.d"}"#;
+
+    #[test]
+    fn what_is_the_hosts_goes_and_what_is_the_containers_stays() {
+        let adapted = adapted(&format!(
+            r#"{{"ociVersion": "1.1.0", "root": {{"path": "/run/share/x/rootfs"}}, {PROCESS},
+                "hostname": "web-0",
+                "linux": {{"cgroupsPath": "/kubepods/besteffort/pod1/c1", "mountLabel": "x",
+                           "namespaces": [{{"type": "pid"}}], "maskedPaths": ["/proc/kcore"]}}}}"#
+        ))
+        .unwrap();
+        let linux = adapted.spec.linux().as_ref().unwrap();
+        assert_eq!(linux.cgroups_path().as_deref(), Some("/pod/c1".as_ref()));
+        assert_eq!(linux.mount_label(), &None);
+        assert_eq!(linux.masked_paths().as_ref().unwrap(), &["/proc/kcore"]);
+        assert_eq!(adapted.spec.hostname(), &None);
+        let stand_in = adapted.spec.process().as_ref().unwrap();
+        assert_eq!(stand_in.apparmor_profile(), &None);
+        assert_eq!(stand_in.cwd().to_str(), Some("/"));
+        assert_eq!(adapted.process.cwd().to_str(), Some("/srv"));
+    }
+
+    #[test]
+    fn a_user_outside_the_mapping_is_refused() {
+        let result = adapted(&format!(
+            r#"{{"ociVersion": "1.1.0", "root": {{"path": "/x"}}, {PROCESS}, "mounts": [],
+                "linux": {{"namespaces": [{{"type": "user"}}],
+                    "uidMappings": [{{"containerID": 0, "hostID": 65536, "size": 1}}],
+                    "gidMappings": [{{"containerID": 0, "hostID": 65536, "size": 1}}]}}}}"#
+        ));
+        assert!(matches!(result, Err(AdaptError::NotMapped(1))));
+    }
+}

@@ -1,0 +1,187 @@
+//! The agent's short-lived, single-threaded other self.
+//!
+//! Building a container forks, unshares and changes credentials: nothing for a
+//! process with an event loop. So the agent starts itself again under another
+//! name with an [`Order`]; the helper does that one thing, [`report`]s, and is
+//! gone. What it starts are siblings of it, the agent's own children.
+
+mod adapt;
+mod create;
+mod exec;
+mod hooks;
+mod identity;
+mod pause;
+mod payload;
+mod program;
+pub(crate) mod report;
+mod seccomp;
+mod system;
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use protocol::{Id, InvalidId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+
+use report::{Kind, Report, Reporter};
+
+/// A helper's name, `argv[0]`.
+pub(crate) const NAME: &str = "kata-mshv-helper";
+
+/// What a helper is to do; `argv[1]` as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The inherited descriptor of the report pipe.
+    pub(crate) report: i32,
+    pub(crate) task: Task,
+}
+
+/// One thing a helper can do. Its standard streams are those of the process it
+/// is to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Task {
+    Create(Create),
+    Exec(Exec),
+    Hooks {
+        container: String,
+        stage: Stage,
+    },
+    /// Hold a PID namespace open and reap in it.
+    Pause,
+}
+
+/// Build the container from the specification in its bundle.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Create {
+    pub(crate) container: String,
+    /// Socket that is to receive the terminal, when there is to be one.
+    pub(crate) console: Option<PathBuf>,
+    /// The pod's PID namespace, when the container shares it.
+    pub(crate) pid_namespace: Option<PathBuf>,
+}
+
+/// Start one more process in a container.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exec {
+    pub(crate) container: String,
+    /// OCI `process` as JSON; the helper removes the file.
+    pub(crate) process: PathBuf,
+    /// The container's first process: an inherited pidfd, and its number.
+    pub(crate) init_fd: i32,
+    pub(crate) init_pid: i32,
+    pub(crate) console: Option<PathBuf>,
+}
+
+/// When hooks run that are not part of creating (OCI runtime specification,
+/// "POSIX-platform Hooks").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stage {
+    Poststart,
+    Poststop,
+}
+
+/// Why a helper could not do it.
+#[derive(Debug, thiserror::Error)]
+enum HelperError {
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error("{action} {path:?}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path:?} is not what the OCI runtime specification describes")]
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error(transparent)]
+    Adapt(#[from] adapt::AdaptError),
+    #[error(transparent)]
+    Payload(#[from] payload::PayloadError),
+    #[error(transparent)]
+    Create(#[from] create::CreateError),
+    #[error(transparent)]
+    Exec(#[from] exec::ExecError),
+    #[error(transparent)]
+    Hooks(#[from] hooks::HooksError),
+    #[error(transparent)]
+    Pause(#[from] pause::PauseError),
+}
+
+impl HelperError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Id(_) | Self::Parse { .. } => Kind::Invalid,
+            Self::Adapt(error) => error.kind(),
+            Self::Payload(error) => error.kind(),
+            Self::Exec(error) => error.kind(),
+            Self::Create(_) | Self::Hooks(_) | Self::Pause(_) | Self::File { .. } => Kind::Internal,
+        }
+    }
+}
+
+/// The whole life of a helper.
+pub(crate) fn run() -> ExitCode {
+    let mut arguments = std::env::args();
+    let (Some(NAME), Some(order)) = (arguments.next().as_deref(), arguments.next()) else {
+        eprintln!("kata-mshv-agent is the init process of a guest and runs only there");
+        return ExitCode::FAILURE;
+    };
+    let Ok(order) = serde_json::from_str::<Order>(&order) else {
+        return ExitCode::FAILURE;
+    };
+    let reporter = Reporter::inherited(order.report);
+    // Forks keep it; the program that a fork becomes must not.
+    reporter.close_on_exec();
+    trace_errors(reporter);
+    match perform(order.task, reporter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            reporter.send(&Report::failed(error.kind(), &error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task, reporter: Reporter) -> Result<(), HelperError> {
+    match task {
+        Task::Create(order) => create::run(&order, reporter),
+        Task::Exec(order) => exec::run(&order, reporter),
+        Task::Hooks { container, stage } => hooks::run(&Id::new(container)?, stage),
+        Task::Pause => Ok(pause::run(reporter)?),
+    }
+}
+
+/// libcontainer logs what failed in the process where it failed and hands up
+/// less and less of it. The first line logged is the cause.
+fn trace_errors(reporter: Reporter) {
+    crate::log::install(LevelFilter::ERROR, move |_, text| {
+        reporter.send(&Report::Trace(text.to_owned()));
+    });
+}
+
+/// The OCI document in file `path`. All of them are parsed by way of one kind of
+/// reader, libcontainer's: the code for another would be as large again.
+fn parse<T: DeserializeOwned>(path: PathBuf) -> Result<T, HelperError> {
+    let file = File::open(&path).map_err(|source| HelperError::File {
+        action: "open",
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_reader(BufReader::new(file))
+        .map_err(|source| HelperError::Parse { path, source })
+}
+
+fn write(path: PathBuf, bytes: &[u8]) -> Result<(), HelperError> {
+    std::fs::write(&path, bytes).map_err(|source| HelperError::File {
+        action: "write",
+        path,
+        source,
+    })
+}

@@ -1,0 +1,97 @@
+//! System calls for which no safe wrapper exists.
+#![allow(unsafe_code, reason = "fork, exec and seccomp have no safe wrapper")]
+
+use std::ffi::{CStr, CString};
+use std::io;
+
+use rustix::fd::{BorrowedFd, RawFd};
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+
+/// A descriptor that the agent has passed to this helper and that stays open
+/// for the helper's whole life.
+pub(super) fn inherited(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: the agent left `fd` open across exec for this purpose, and
+    // nothing here closes it.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Forks a sibling: a child of this helper's parent. `None` in the new process.
+pub(super) fn fork_sibling() -> io::Result<Option<Pid>> {
+    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM this is fork(2); the process has one thread, so
+    // the copy finds no lock held by another.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(None),
+        Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The next forked process is the first of a new PID namespace.
+pub(super) fn new_pid_namespace() -> io::Result<()> {
+    // SAFETY: no memory is unshared, only a kernel object of this process.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }.map_err(io::Error::from)
+}
+
+/// From here on the kernel reaps this process's children.
+pub(super) fn ignore_children() {
+    // SAFETY: SIG_IGN installs no code.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
+/// Closes everything but the standard streams.
+pub(super) fn close_inherited() {
+    // SAFETY: called by a process that will use no descriptor any more.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Ends this process without running anything of the process it was forked from.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Replaces the program. Returns only on failure.
+pub(super) fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    // A Rust program ignores SIGPIPE, which would be inherited.
+    // SAFETY: SIG_DFL installs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: both arrays end with null and point to strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// Installs a seccomp filter of `length` instructions (seccomp(2)).
+pub(super) fn load_filter(flags: u32, program: &[libc::sock_filter]) -> io::Result<()> {
+    let length =
+        u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel reads `length` instructions and copies them; it writes none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

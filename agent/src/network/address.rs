@@ -1,0 +1,65 @@
+//! Addresses of interfaces.
+
+use std::net::IpAddr;
+
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+
+use super::netlink::{Kind, Netlink, REPLACE};
+use super::{Cidr, NetworkError, named};
+
+/// Adds `cidr` to the interface of `index`.
+pub(super) fn add(netlink: &mut Netlink, index: u32, cidr: &str) -> Result<(), NetworkError> {
+    let message = message(index, Cidr::parse(cidr)?);
+    netlink
+        .request(Kind::NewAddress, REPLACE, &message)
+        .map_err(named(format!("add address {cidr}")))
+}
+
+fn message(index: u32, cidr: Cidr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.prefix_len = cidr.prefix;
+    message.header.family = match cidr.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    // The request lists every route, the connected ones too: the kernel must
+    // not add those that a plugin had taken away. And nobody needs to be asked
+    // whether the address is free: it is the pod's.
+    let flags = AddressFlags::Noprefixroute | AddressFlags::Nodad;
+    message.attributes = vec![
+        AddressAttribute::Address(cidr.address),
+        AddressAttribute::Local(cidr.address),
+        AddressAttribute::Flags(flags),
+    ];
+    if let Some(broadcast) = broadcast(cidr) {
+        message
+            .attributes
+            .push(AddressAttribute::Broadcast(broadcast));
+    }
+    message
+}
+
+/// The last address of an IPv4 network of more than two addresses.
+fn broadcast(cidr: Cidr) -> Option<std::net::Ipv4Addr> {
+    match cidr.address {
+        IpAddr::V4(address) if cidr.prefix < 31 => {
+            Some((address.to_bits() | (u32::MAX >> cidr.prefix)).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_broadcast_address_is_the_last_of_the_network() {
+        let broadcast = |text| broadcast(Cidr::parse(text).unwrap()).map(|ip| ip.to_string());
+        assert_eq!(broadcast("10.1.2.3/24").as_deref(), Some("10.1.2.255"));
+        assert_eq!(broadcast("10.1.2.3/32"), None);
+        assert_eq!(broadcast("fd00::1/64"), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! Interfaces: found by hardware address, renamed, sized, brought up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use protocol::agent::Interface;
+
+use super::netlink::{Kind, Netlink};
+use super::{NetworkError, named, parse_hardware_address};
+
+const CLASS: &str = "/sys/class/net";
+
+/// Index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// The pod's interfaces: index by name.
+pub(super) struct Links(BTreeMap<String, u32>);
+
+impl Links {
+    pub(super) fn index(&self, name: &str) -> Result<u32, NetworkError> {
+        self.0
+            .get(name)
+            .copied()
+            .ok_or_else(|| NetworkError::NoSuchInterface(name.to_owned()))
+    }
+}
+
+pub(super) fn loopback_up(netlink: &mut Netlink) -> Result<(), NetworkError> {
+    let mut link = LinkMessage::default();
+    link.header.index = LOOPBACK;
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    netlink
+        .request(Kind::NewLink, 0, &link)
+        .map_err(named("bring up interface lo"))
+}
+
+/// Finds each of `wanted` in the guest and gives it its name and settings.
+pub(super) fn configure_all(
+    netlink: &mut Netlink,
+    wanted: &[Interface],
+) -> Result<Links, NetworkError> {
+    let present = by_hardware_address(Path::new(CLASS))?;
+    let mut links = Links(BTreeMap::from([("lo".to_owned(), LOOPBACK)]));
+    let mut found = Vec::new();
+    for interface in wanted {
+        let address = parse_hardware_address(&interface.hardware_address)?;
+        let index = present
+            .get(&address)
+            .ok_or_else(|| NetworkError::NoSuchAddress(interface.hardware_address.clone()))?;
+        found.push((*index, interface));
+        links.0.insert(interface.name.clone(), *index);
+    }
+    step_aside(netlink, &found)?;
+    for (index, interface) in found {
+        no_duplicate_detection(interface, &present_name(index)?)?;
+        netlink
+            .request(Kind::NewLink, 0, &settings(index, interface))
+            .map_err(named(format!("configure interface {}", interface.name)))?;
+    }
+    Ok(links)
+}
+
+/// Gives the interfaces names nobody wants, when some are to swap names: the
+/// kernel refuses a name that is still another's.
+fn step_aside(netlink: &mut Netlink, found: &[(u32, &Interface)]) -> Result<(), NetworkError> {
+    for (index, _) in found {
+        let name = present_name(*index)?;
+        let taken = found
+            .iter()
+            .any(|(other, wanted)| other != index && wanted.name == name);
+        if taken {
+            let mut link = LinkMessage::default();
+            link.header.index = *index;
+            link.attributes
+                .push(LinkAttribute::IfName(format!("link{index}")));
+            netlink
+                .request(Kind::NewLink, 0, &link)
+                .map_err(named(format!("rename {name}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn settings(index: u32, interface: &Interface) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    if interface.no_arp {
+        link.header.flags |= LinkFlags::Noarp;
+        link.header.change_mask |= LinkFlags::Noarp;
+    }
+    link.attributes
+        .push(LinkAttribute::IfName(interface.name.clone()));
+    if interface.mtu > 0 {
+        link.attributes.push(LinkAttribute::Mtu(interface.mtu));
+    }
+    link
+}
+
+/// The host's interface holds the same addresses already: probing for
+/// duplicates would delay them by a second, and could find the host's.
+fn no_duplicate_detection(interface: &Interface, name: &str) -> Result<(), NetworkError> {
+    let path = Path::new("/proc/sys/net/ipv6/conf")
+        .join(name)
+        .join("accept_dad");
+    if !interface
+        .addresses
+        .iter()
+        .any(|address| address.contains(':'))
+        || !path.exists()
+    {
+        return Ok(());
+    }
+    std::fs::write(&path, "0").map_err(|error| NetworkError::Read(path, error))
+}
+
+fn by_hardware_address(class: &Path) -> Result<BTreeMap<Vec<u8>, u32>, NetworkError> {
+    let entries = std::fs::read_dir(class).map_err(|e| NetworkError::Read(class.into(), e))?;
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let link = entry
+            .map_err(|e| NetworkError::Read(class.into(), e))?
+            .path();
+        let address = parse_hardware_address(read(link.join("address"))?.trim())?;
+        found.insert(address, index_of(&link)?);
+    }
+    Ok(found)
+}
+
+fn index_of(link: &Path) -> Result<u32, NetworkError> {
+    let text = read(link.join("ifindex"))?;
+    text.trim().parse().map_err(|_| NetworkError::Invalid {
+        what: "interface index",
+        text: text.clone(),
+    })
+}
+
+fn present_name(index: u32) -> Result<String, NetworkError> {
+    let class = Path::new(CLASS);
+    let entries = std::fs::read_dir(class).map_err(|e| NetworkError::Read(class.into(), e))?;
+    for entry in entries.flatten() {
+        if index_of(&entry.path())? == index {
+            return Ok(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Err(NetworkError::NoSuchInterface(index.to_string()))
+}
+
+fn read(path: PathBuf) -> Result<String, NetworkError> {
+    std::fs::read_to_string(&path).map_err(|error| NetworkError::Read(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_found_by_their_hardware_address() {
+        let class = tempfile::tempdir().unwrap();
+        for (name, address, index) in [
+            ("lo", "00:00:00:00:00:00", 1),
+            ("eth0", "02:00:00:00:00:01", 2),
+        ] {
+            let link = class.path().join(name);
+            std::fs::create_dir(&link).unwrap();
+            std::fs::write(link.join("address"), format!("{address}\n")).unwrap();
+            std::fs::write(link.join("ifindex"), format!("{index}\n")).unwrap();
+        }
+        let found = by_hardware_address(class.path()).unwrap();
+        assert_eq!(found.get([2, 0, 0, 0, 0, 1].as_slice()), Some(&2));
+    }
+
+    #[test]
+    fn an_mtu_of_zero_leaves_the_devices_own() {
+        let interface = Interface {
+            name: "eth0".into(),
+            ..Default::default()
+        };
+        let link = settings(2, &interface);
+        assert_eq!(link.attributes, [LinkAttribute::IfName("eth0".into())]);
+        assert!(!link.header.change_mask.contains(LinkFlags::Noarp));
+    }
+}

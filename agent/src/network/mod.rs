@@ -1,0 +1,132 @@
+//! The guest's network, configured like the pod's network namespace on the
+//! host: what a CNI plugin left there arrives in `CreateSandbox`.
+
+mod address;
+mod interface;
+mod neighbour;
+mod netlink;
+mod route;
+
+use std::net::IpAddr;
+
+use protocol::agent::{CreateSandboxRequest, Interface};
+
+pub(crate) use netlink::NetlinkError;
+
+use netlink::Netlink;
+
+/// What the host asked for and cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error("{what} {text:?} is not valid")]
+    Invalid { what: &'static str, text: String },
+    #[error("the guest has no interface with hardware address {0}")]
+    NoSuchAddress(String),
+    #[error("no interface is named {0:?}")]
+    NoSuchInterface(String),
+    #[error("{0}")]
+    Netlink(String, #[source] NetlinkError),
+    #[error("read {0:?}")]
+    Read(std::path::PathBuf, #[source] std::io::Error),
+}
+
+/// Brings up the loopback interface and everything `request` lists.
+pub(crate) fn configure(request: &CreateSandboxRequest) -> Result<(), NetworkError> {
+    let mut netlink = Netlink::open().map_err(named("open a netlink socket"))?;
+    interface::loopback_up(&mut netlink)?;
+    if request.interfaces.is_empty() {
+        return Ok(());
+    }
+    let links = interface::configure_all(&mut netlink, &request.interfaces)?;
+    for wanted in &request.interfaces {
+        add_addresses(&mut netlink, links.index(&wanted.name)?, wanted)?;
+    }
+    for route in route::in_working_order(&request.routes) {
+        route::add(&mut netlink, links.index(&route.interface)?, route)?;
+    }
+    for wanted in &request.neighbours {
+        neighbour::add(&mut netlink, links.index(&wanted.interface)?, wanted)?;
+    }
+    Ok(())
+}
+
+fn add_addresses(
+    netlink: &mut Netlink,
+    index: u32,
+    interface: &Interface,
+) -> Result<(), NetworkError> {
+    interface
+        .addresses
+        .iter()
+        .try_for_each(|cidr| address::add(netlink, index, cidr))
+}
+
+/// Names a failed netlink request by what it was for.
+fn named(what: impl Into<String>) -> impl FnOnce(NetlinkError) -> NetworkError {
+    let what = what.into();
+    move |source| NetworkError::Netlink(what, source)
+}
+
+/// An address with its prefix length: `10.0.0.2/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cidr {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    fn parse(text: &str) -> Result<Self, NetworkError> {
+        let invalid = || NetworkError::Invalid {
+            what: "address",
+            text: text.to_owned(),
+        };
+        let (address, prefix) = text.split_once('/').ok_or_else(invalid)?;
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        let prefix: u8 = prefix.parse().map_err(|_| invalid())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > longest {
+            return Err(invalid());
+        }
+        Ok(Self { address, prefix })
+    }
+}
+
+/// The bytes of `02:00:00:00:00:01`.
+fn parse_hardware_address(text: &str) -> Result<Vec<u8>, NetworkError> {
+    let invalid = || NetworkError::Invalid {
+        what: "hardware address",
+        text: text.to_owned(),
+    };
+    text.split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).map_err(|_| invalid()))
+        .collect()
+}
+
+fn parse_ip(text: &str) -> Result<IpAddr, NetworkError> {
+    text.parse().map_err(|_| NetworkError::Invalid {
+        what: "address",
+        text: text.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_longer_than_the_address_is_refused() {
+        assert!(Cidr::parse("10.0.0.1/33").is_err());
+        assert!(Cidr::parse("10.0.0.1").is_err());
+        let cidr = Cidr::parse("fd00::2/64").unwrap();
+        assert_eq!(cidr.prefix, 64);
+    }
+
+    #[test]
+    fn a_hardware_address_is_hexadecimal_bytes() {
+        assert_eq!(
+            parse_hardware_address("02:00:0A:ff").unwrap(),
+            [2, 0, 10, 255]
+        );
+        assert!(parse_hardware_address("02:0g").is_err());
+    }
+}

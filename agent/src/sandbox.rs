@@ -1,0 +1,204 @@
+//! The pod: what the host asks of it, apart from how it asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::Id;
+use protocol::agent::{
+    ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, Event,
+    ExecProcessRequest, HelloResponse, ResizeTerminalRequest, SignalProcessRequest,
+};
+use rustix::fs::Timespec;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::container::{self, Container};
+use crate::error::AgentError;
+use crate::events::Events;
+use crate::oom::OomWatch;
+use crate::pod::{self, PidNamespace};
+use crate::reaper::{self, Reaper};
+use crate::registry::{Entry, Registry};
+use crate::signal::Signal;
+
+type Result<T, E = AgentError> = std::result::Result<T, E>;
+
+/// What containers share with each other.
+pub(crate) struct Services {
+    pub(crate) reaper: Arc<Reaper>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) oom: Arc<OomWatch>,
+    pub(crate) pid_namespace: PidNamespace,
+}
+
+/// The pod and its containers.
+pub(crate) struct Sandbox {
+    services: Arc<Services>,
+    containers: Registry<Container>,
+    created: AtomicBool,
+    started: Timespec,
+}
+
+impl Sandbox {
+    /// A pod without containers, in a guest whose user space began at `started`.
+    pub(crate) fn new(started: Timespec) -> std::io::Result<Self> {
+        let reaper = Arc::new(Reaper::default());
+        let events = Arc::new(Events::default());
+        let oom = Arc::new(OomWatch::new(Arc::clone(&events))?);
+        tokio::spawn(Arc::clone(&reaper).run(reaper::children()?));
+        tokio::spawn(Arc::clone(&oom).run());
+        let pid_namespace = PidNamespace::default();
+        let services = Arc::new(Services {
+            reaper,
+            events,
+            oom,
+            pid_namespace,
+        });
+        let (containers, created) = (Registry::default(), AtomicBool::new(false));
+        Ok(Self {
+            services,
+            containers,
+            created,
+            started,
+        })
+    }
+
+    /// Who we are.
+    pub(crate) fn describe(&self) -> HelloResponse {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        HelloResponse {
+            protocol_version: protocol::PROTOCOL_VERSION,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            boot_id: boot_id.unwrap_or_default().trim().to_owned(),
+            userspace_started_ns: nanoseconds(self.started),
+            ..Default::default()
+        }
+    }
+
+    /// Makes the guest the pod of `request`; once.
+    pub(crate) fn create(&self, request: &CreateSandboxRequest) -> Result<()> {
+        if self.created.swap(true, Ordering::Relaxed) {
+            return Err(AgentError::SandboxExists);
+        }
+        Ok(pod::set_up(request)?)
+    }
+
+    /// Ends every process and writes back what the share still owes the host.
+    pub(crate) fn shut_down(&self) {
+        self.containers
+            .all()
+            .iter()
+            .for_each(|container| container.kill());
+        rustix::fs::sync();
+    }
+
+    pub(crate) fn events(&self) -> Result<UnboundedReceiver<Event>> {
+        self.services
+            .events
+            .subscribe()
+            .ok_or(AgentError::EventsTaken)
+    }
+
+    /// Makes a container up to its program; returns its first process's number.
+    pub(crate) async fn create_container(&self, request: CreateContainerRequest) -> Result<u32> {
+        if !self.created.load(Ordering::Relaxed) {
+            return Err(AgentError::NoSandbox);
+        }
+        let id = Id::new(request.container_id.as_str())?;
+        let reservation = self
+            .containers
+            .reserve(&id)
+            .ok_or_else(|| AgentError::ContainerExists(id.clone()))?;
+        let container = container::create(id, request, Arc::clone(&self.services)).await?;
+        let pid = container.pid();
+        reservation.fill(container);
+        Ok(pid)
+    }
+
+    pub(crate) async fn start_container(&self, id: &str) -> Result<()> {
+        self.container(id)?.start().await
+    }
+
+    pub(crate) async fn delete_container(&self, id: &str) -> Result<()> {
+        self.container(id)?.delete().await?;
+        self.containers.remove(&Id::new(id)?);
+        Ok(())
+    }
+
+    pub(crate) async fn pause_container(&self, id: &str) -> Result<()> {
+        self.container(id)?.pause().await
+    }
+
+    pub(crate) async fn resume_container(&self, id: &str) -> Result<()> {
+        self.container(id)?.resume().await
+    }
+
+    pub(crate) async fn update_container(&self, id: &str, resources: &[u8]) -> Result<()> {
+        self.container(id)?.update(resources).await
+    }
+
+    pub(crate) fn stats(&self, id: &str) -> Result<ContainerStatsResponse> {
+        self.container(id)?.stats()
+    }
+
+    pub(crate) fn processes(&self, id: &str) -> Result<Vec<u32>> {
+        self.container(id)?.processes()
+    }
+
+    pub(crate) async fn exec(&self, request: ExecProcessRequest) -> Result<u32> {
+        let container = self.container(&request.container_id)?;
+        container
+            .exec(Id::new(request.exec_id.as_str())?, request)
+            .await
+    }
+
+    /// Forgets an exec; a container's first process goes with the container.
+    pub(crate) fn delete_process(&self, container: &str, exec: &str) -> Result<()> {
+        self.container(container)?.delete_exec(&Id::new(exec)?)
+    }
+
+    pub(crate) fn signal(&self, request: &SignalProcessRequest) -> Result<()> {
+        let container = self.container(&request.container_id)?;
+        let signal = Signal::new(request.signal)?;
+        if request.exec_id.is_empty() {
+            return container.signal(signal, request.all);
+        }
+        container.signal_exec(&Id::new(request.exec_id.as_str())?, signal)
+    }
+
+    pub(crate) fn resize(&self, request: &ResizeTerminalRequest) -> Result<()> {
+        let container = self.container(&request.container_id)?;
+        let (columns, rows) = (cells(request.columns)?, cells(request.rows)?);
+        if request.exec_id.is_empty() {
+            return container.resize(columns, rows);
+        }
+        container.resize_exec(&Id::new(request.exec_id.as_str())?, columns, rows)
+    }
+
+    fn container(&self, id: &str) -> Result<Arc<Container>> {
+        let id = Id::new(id)?;
+        match self.containers.get(&id) {
+            Entry::Present(container) => Ok(container),
+            Entry::Reserved => Err(AgentError::Incomplete(id)),
+            Entry::Absent => Err(AgentError::NoContainer(id)),
+        }
+    }
+}
+
+fn cells(number: u32) -> Result<u16> {
+    u16::try_from(number).map_err(|_| AgentError::Invalid {
+        what: "not a size of a terminal",
+        value: number.to_string(),
+    })
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
+}

@@ -1,0 +1,142 @@
+//! What containers of a pod share, and what they do not.
+
+use protocol::agent::{CreateContainerRequest, Stdio};
+use serde_json::{Value, json};
+
+use crate::pod::{Pod, context, sandbox};
+use crate::spec;
+
+async fn run_shared(pod: &Pod, id: &str, spec: &Value) {
+    let request = CreateContainerRequest {
+        container_id: id.to_owned(),
+        spec: spec.to_string().into_bytes(),
+        stdio: Some(Stdio::new()).into(),
+        share_process_namespace: true,
+        ..Default::default()
+    };
+    pod.agent
+        .create_container(context(), &request)
+        .await
+        .unwrap();
+    pod.start(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn containers_share_host_name_memory_and_message_queues() {
+    let mut pod = Pod::boot().await;
+    pod.run("a", spec::shell("sleep 1000")).await;
+    pod.run("b", spec::shell("sleep 1000")).await;
+    let ids = "readlink /proc/self/ns/ipc /proc/self/ns/uts /proc/self/ns/net; hostname";
+    let a = pod.output_of_exec("a", &spec::shell(ids)).await;
+    assert_eq!(a, pod.output_of_exec("b", &spec::shell(ids)).await);
+    assert!(a.0.ends_with("web-0\n"));
+
+    let ids = "readlink /proc/self/ns/pid /proc/self/ns/mnt /proc/self/ns/cgroup";
+    let a = pod.output_of_exec("a", &spec::shell(ids)).await;
+    assert_ne!(a, pod.output_of_exec("b", &spec::shell(ids)).await);
+}
+
+#[tokio::test]
+async fn a_shared_pid_namespace_has_a_first_process_of_its_own() {
+    let mut pod = Pod::boot().await;
+    run_shared(&pod, "a", &spec::container(spec::shell("sleep 1111"))).await;
+    run_shared(
+        &pod,
+        "b",
+        &spec::container(spec::shell("sleep 2222 & sleep 3333")),
+    )
+    .await;
+    let (stdout, _) = pod
+        .output_of_exec("a", &spec::shell("ps | grep -c '[s]leep'"))
+        .await;
+    assert_eq!(stdout, "4\n");
+    // One container's end is its own processes' end alone.
+    pod.signal("b", "", 9, false).await.unwrap();
+    assert_eq!(pod.exit("b", "").await.status, 137);
+    let (stdout, _) = pod
+        .output_of_exec("a", &spec::shell("ps | grep -c '[s]leep'"))
+        .await;
+    assert_eq!(stdout, "1\n");
+    pod.delete("b").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_root_is_the_containers() {
+    let mut pod = Pod::boot().await;
+    let script = "ls /; cat /proc/self/cgroup; ls -d /image /run/bundles 2>&1";
+    let (stdout, _, _) = pod
+        .output_of("c", &spec::container(spec::shell(script)))
+        .await;
+    assert!(stdout.contains("0::/\n"), "{stdout}");
+    assert!(
+        stdout.contains("/image: No such file or directory"),
+        "{stdout}"
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_root_cannot_be_written() {
+    let mut pod = Pod::boot().await;
+    let mut spec = spec::container(spec::shell("echo x > /tmp/x || echo x > /dev/shm/x"));
+    spec["root"]["readonly"] = json!(true);
+    let (_, stderr, _) = pod.output_of("c", &spec).await;
+    assert!(stderr.contains("/tmp/x: Read-only file system"), "{stderr}");
+}
+
+#[tokio::test]
+async fn paths_are_masked_and_read_only() {
+    let mut pod = Pod::boot().await;
+    let script = "head -c 1 /proc/kcore | wc -c; echo 1 > /proc/sys/kernel/panic; \
+                  ls -l /proc/keys; mount | grep -c ' on /proc/sys type proc (ro'";
+    let (stdout, stderr, _) = pod
+        .output_of("c", &spec::container(spec::shell(script)))
+        .await;
+    assert!(
+        stderr.contains("/proc/sys/kernel/panic: Read-only file system"),
+        "{stderr}"
+    );
+    assert!(
+        stdout.contains("crw-rw-rw-") && stdout.ends_with("1\n"),
+        "{stdout}"
+    );
+}
+
+#[tokio::test]
+async fn a_user_namespace_is_the_containers_and_its_execs() {
+    let mut pod = Pod::boot().await;
+    let mut spec = spec::container(spec::shell("cat /proc/self/uid_map; sleep 1000"));
+    let mapping = json!([{"containerID": 0, "hostID": 65536, "size": 65536}]);
+    spec["linux"]["uidMappings"] = mapping.clone();
+    spec["linux"]["gidMappings"] = mapping;
+    spec["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"type": "user", "path": "/proc/4242/ns/user"}));
+    pod.create("c", &spec, Stdio::new()).await.unwrap();
+    pod.start("c").await.unwrap();
+    let mut process = spec::shell(
+        "id -u; cat /proc/self/uid_map; readlink /proc/self/ns/user; echo x > /dev/stdout",
+    );
+    process["user"] = json!({"uid": 1000, "gid": 1000});
+    let (stdout, status) = pod.output_of_exec("c", &process).await;
+    let words: Vec<_> = stdout.split_whitespace().collect();
+    assert_eq!(words[..4], ["1000", "0", "65536", "65536"]);
+    assert_eq!((words.last(), status), (Some(&"x"), 0));
+}
+
+#[tokio::test]
+async fn the_pods_kernel_settings_are_set() {
+    let mut request = sandbox();
+    request
+        .sysctls
+        .insert("net.core.somaxconn".to_owned(), "1234".to_owned());
+    request.shm_size = 1 << 20;
+    let mut pod = Pod::boot_with(Default::default(), request).await;
+    let mut spec = spec::container(spec::shell(
+        "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shmmax; \
+         dd if=/dev/zero of=/dev/shm/x bs=1024 count=2000 2>&1 | grep -c 'No space'",
+    ));
+    spec["linux"]["sysctl"] = json!({"kernel.shmmax": "123456"});
+    spec["mounts"][6]["options"] = json!(["rbind", "rw"]);
+    assert_eq!(pod.output_of("c", &spec).await.0, "1234\n123456\n1\n");
+}

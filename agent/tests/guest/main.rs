@@ -1,0 +1,26 @@
+//! The agent as PID 1 of a real guest: QEMU, emulating, with the product's
+//! vsock device and a client in the shim's place.
+//!
+//! Needs root, QEMU, a static busybox (`KATA_MSHV_TEST_BUSYBOX`, default
+//! `/bin/busybox`) and a guest kernel (`KATA_MSHV_TEST_KERNEL`, default
+//! `target/guest/vmlinux` of the workspace).
+//! `kata-mshv-vsock` is built unless `KATA_MSHV_TEST_VSOCK` names one.
+//! `KATA_MSHV_TEST_CONSOLE=1` prints each guest's console.
+
+mod archive;
+mod device;
+mod host;
+mod machine;
+mod pod;
+mod spec;
+
+mod confinement;
+mod errors;
+mod exec;
+mod isolation;
+mod lifecycle;
+mod network;
+mod resources;
+mod signals;
+mod stdio;
+mod terminal;

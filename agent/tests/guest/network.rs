@@ -1,0 +1,100 @@
+//! The guest's network, as the host describes it.
+
+use protocol::agent::{Family, Interface, Neighbour, Route};
+
+use crate::machine::Shape;
+use crate::pod::{Pod, sandbox};
+use crate::spec;
+
+const ADDRESS: &str = "02:00:00:00:00:07";
+
+fn interface() -> Interface {
+    Interface {
+        name: "net1".to_owned(),
+        hardware_address: ADDRESS.to_owned(),
+        mtu: 1400,
+        addresses: vec!["10.0.2.15/32".to_owned(), "fd00::15/64".to_owned()],
+        ..Default::default()
+    }
+}
+
+fn route(destination: &str, gateway: &str, family: Family) -> Route {
+    Route {
+        destination: destination.to_owned(),
+        gateway: gateway.to_owned(),
+        interface: "net1".to_owned(),
+        family: family.into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn the_network_is_the_pods() {
+    let mut request = sandbox();
+    request.interfaces = vec![interface()];
+    // The way to the gateway comes after the route that needs it.
+    request.routes = vec![
+        route("", "10.0.2.2", Family::FAMILY_IPV4),
+        route("10.0.2.2/32", "", Family::FAMILY_IPV4),
+        route("fd00::/64", "", Family::FAMILY_IPV6),
+        route("", "fd00::2", Family::FAMILY_IPV6),
+    ];
+    request.neighbours = vec![Neighbour {
+        address: "10.0.2.99".to_owned(),
+        hardware_address: "02:00:00:00:00:99".to_owned(),
+        interface: "net1".to_owned(),
+        ..Default::default()
+    }];
+    let shape = Shape {
+        network: Some(ADDRESS),
+        ..Shape::default()
+    };
+    let mut pod = Pod::boot_with(shape, request).await;
+    let script = "ip addr; ip route; ip -6 route; ip neigh";
+    let (stdout, _, _) = pod
+        .output_of("c", &spec::container(spec::shell(script)))
+        .await;
+    for expected in [
+        "lo: <LOOPBACK,UP",
+        "net1: <BROADCAST,MULTICAST,UP",
+        "mtu 1400",
+        "inet 10.0.2.15/32",
+        "inet6 fd00::15/64 scope global",
+        "default via 10.0.2.2 dev net1",
+        "10.0.2.2 dev net1 scope link",
+        "default via fd00::2 dev net1",
+        "10.0.2.99 dev net1 lladdr 02:00:00:00:00:99",
+    ] {
+        assert!(
+            stdout.contains(expected),
+            "{expected:?} is not in:\n{stdout}"
+        );
+    }
+    assert!(!stdout.contains("tentative"), "{stdout}");
+    assert_eq!(stdout.matches("10.0.2.2 dev net1").count(), 1, "{stdout}");
+}
+
+#[tokio::test]
+async fn the_network_reaches_out() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = std::thread::spawn(move || {
+        use std::io::Write;
+        listener.accept().unwrap().0.write_all(b"hello\n").unwrap();
+    });
+    let mut request = sandbox();
+    request.interfaces = vec![interface()];
+    request.routes = vec![
+        route("10.0.2.2/32", "", Family::FAMILY_IPV4),
+        route("", "10.0.2.2", Family::FAMILY_IPV4),
+    ];
+    let shape = Shape {
+        network: Some(ADDRESS),
+        ..Shape::default()
+    };
+    let mut pod = Pod::boot_with(shape, request).await;
+    let process = spec::process(&["nc", "10.0.2.2", &port.to_string()]);
+    let (stdout, stderr, _) = pod.output_of("c", &spec::container(process)).await;
+    assert_eq!(stdout, "hello\n", "{stderr}");
+    answer.join().unwrap();
+}
