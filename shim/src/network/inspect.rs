@@ -119,14 +119,16 @@ fn all_routes(family: AddressFamily) -> RouteMessage {
     message
 }
 
-/// `None` for routes that the kernel makes by itself from the addresses, and
-/// for those that leave by no mirrored interface.
+/// `None` for routes that leave by no mirrored interface, for what the guest
+/// learns or makes by itself (router advertisements, link-local prefixes), and
+/// for tables beside the main one. Connected routes are passed on: a plugin may
+/// have taken them away, so the guest must not make them from its addresses.
 pub(super) fn route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
     let header = &message.header;
     let ours = header.kind == RouteType::Unicast
         && header.table == RouteHeader::RT_TABLE_MAIN
-        && header.protocol != RouteProtocol::Kernel
-        && header.protocol != RouteProtocol::Ra;
+        && header.protocol != RouteProtocol::Ra
+        && !to_link_local(message);
     if !ours {
         return None;
     }
@@ -145,6 +147,13 @@ pub(super) fn route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
         );
     }
     (!route.interface.is_empty()).then_some(route)
+}
+
+fn to_link_local(message: &RouteMessage) -> bool {
+    message.attributes.iter().any(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet6(ip)) => ip.is_unicast_link_local(),
+        _ => false,
+    })
 }
 
 fn apply(route: &mut Route, attribute: &RouteAttribute, prefix: u8, links: &[Link]) {
@@ -296,8 +305,29 @@ mod tests {
         );
         assert_eq!(route.interface, "eth0");
 
-        message.header.protocol = RouteProtocol::Kernel;
+        message.header.protocol = RouteProtocol::Ra;
         assert!(super::route(&message, &[eth0()]).is_none());
+    }
+
+    #[test]
+    fn connected_routes_are_passed_on_and_link_local_ones_are_not() {
+        let connected = |to: IpAddr, prefix| {
+            let mut message = all_routes_v6();
+            message.header.kind = RouteType::Unicast;
+            message.header.table = RouteHeader::RT_TABLE_MAIN;
+            message.header.protocol = RouteProtocol::Kernel;
+            message.header.destination_prefix_length = prefix;
+            message.attributes = vec![
+                RouteAttribute::Destination(to.into()),
+                RouteAttribute::Oif(2),
+            ];
+            route(&message, &[eth0()]).map(|route| route.destination)
+        };
+        assert_eq!(
+            connected("fd00::".parse().unwrap(), 64).as_deref(),
+            Some("fd00::/64")
+        );
+        assert_eq!(connected("fe80::".parse().unwrap(), 64), None);
     }
 
     #[test]

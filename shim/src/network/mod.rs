@@ -181,13 +181,16 @@ mod tests {
         };
         assert_eq!((eth0.name.as_str(), eth0.mtu), ("eth0", 1450));
         assert_eq!(eth0.addresses, ["10.88.0.5/16", "fd00::5/64"]);
-        let [default] = &network.routes[..] else {
-            panic!("{:?}", network.routes);
-        };
+        let routes: Vec<_> = network
+            .routes
+            .iter()
+            .map(|route| (route.destination.as_str(), route.gateway.as_str()))
+            .collect();
         assert_eq!(
-            (default.gateway.as_str(), default.interface.as_str()),
-            ("10.88.0.1", "eth0")
+            routes,
+            [("", "10.88.0.1"), ("10.88.0.0/16", ""), ("fd00::/64", "")]
         );
+        assert!(network.routes.iter().all(|route| route.interface == "eth0"));
         assert_eq!(network.neighbours[0].hardware_address, "02:00:00:00:00:01");
         assert_eq!(network.nets[0].mac, "02:00:00:00:00:07");
         let filters = Command::new("tc")
