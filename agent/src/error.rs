@@ -38,6 +38,8 @@ pub(crate) enum AgentError {
         state: State,
         action: Action,
     },
+    #[error("the start of container {0} has failed already")]
+    StartedBefore(Id),
     #[error("the process of exec {exec} of container {container} is still running")]
     StillRunning { container: Id, exec: Id },
     #[error("process already finished")]
@@ -69,6 +71,7 @@ impl AgentError {
             | Self::EventsTaken
             | Self::Incomplete(_)
             | Self::State { .. }
+            | Self::StartedBefore(_)
             | Self::StillRunning { .. }
             | Self::NoTerminal => Code::FailedPrecondition,
             Self::Pod(PodError::Network(NetworkError::Invalid { .. })) => Code::InvalidArgument,

@@ -120,8 +120,7 @@ mod tests {
                 .push(format!("{} {text}", syslog(level)));
         };
         tracing::subscriber::with_default(Lines { level, emit }, log);
-        let lines = seen.lock().unwrap().clone();
-        lines
+        seen.lock().unwrap().clone()
     }
 
     #[test]

@@ -171,6 +171,8 @@ mod tests {
     }
 
     #[test]
+    // Waited for by its number, as the reaper does.
+    #[allow(clippy::zombie_processes)]
     fn the_status_is_the_code_or_128_and_the_signal() {
         let run = |script: &str| {
             let child = std::process::Command::new("/bin/sh")

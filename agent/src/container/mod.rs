@@ -58,7 +58,9 @@ impl Container {
     pub(crate) async fn start(&self) -> Result<()> {
         let mut turn = self.turn.lock().await;
         let next = self.after(Action::Start)?;
-        let launch = turn.take().ok_or_else(|| self.refused(Action::Start))?;
+        let Some(launch) = turn.take() else {
+            return Err(AgentError::StartedBefore(self.id.clone()));
+        };
         self.release()
             .map_err(|error| AgentError::Io("start the container", error))?;
         launch.executed().await?;
@@ -182,17 +184,12 @@ impl Container {
 
     /// The state after `action`, or why there is none.
     fn after(&self, action: Action) -> Result<State> {
-        self.lock()
-            .after(action)
-            .ok_or_else(|| self.refused(action))
-    }
-
-    fn refused(&self, action: Action) -> AgentError {
-        AgentError::State {
+        let state = *self.lock();
+        state.after(action).ok_or_else(|| AgentError::State {
             id: self.id.clone(),
-            state: *self.lock(),
+            state,
             action,
-        }
+        })
     }
 
     /// Its first process may have ended meanwhile; nothing follows on that.

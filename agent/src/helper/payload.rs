@@ -26,28 +26,29 @@ const STAGE: [Capability; 3] = [
     Capability::CAP_SYS_ADMIN,
 ];
 
-/// The program cannot run as asked.
+/// The program cannot run as asked. Where users know the text, the cause is part
+/// of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PayloadError {
     #[error(transparent)]
     Program(#[from] ProgramError),
-    #[error("chdir to cwd ({path:?}) set in config.json failed: {}", words(.source))]
-    WorkingDirectory { path: PathBuf, source: io::Error },
+    #[error("chdir to cwd ({path:?}) set in config.json failed: {}", words(.cause))]
+    WorkingDirectory { path: PathBuf, cause: io::Error },
     #[error("the process's arguments and environment cannot contain a null byte")]
     Null(#[from] NulError),
     #[error("set the process's capabilities")]
     Capabilities(#[from] caps::errors::CapsError),
     #[error("install the seccomp filter")]
     Seccomp(#[source] io::Error),
-    #[error("exec {path}: {}", words(.source))]
-    Exec { path: String, source: io::Error },
+    #[error("exec {path}: {}", words(.cause))]
+    Exec { path: String, cause: io::Error },
 }
 
 impl PayloadError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Program(error) => error.kind(),
-            Self::WorkingDirectory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Self::WorkingDirectory { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
                 Kind::NotFound
             }
             Self::WorkingDirectory { .. } | Self::Exec { .. } => Kind::Precondition,
@@ -105,7 +106,7 @@ impl Payload {
         rustix::process::chdir(&self.directory).map_err(|errno| {
             PayloadError::WorkingDirectory {
                 path: self.directory.clone(),
-                source: errno.into(),
+                cause: errno.into(),
             }
         })?;
         self.own_terminal();
@@ -141,7 +142,7 @@ impl Payload {
             Err(error) => error.into(),
             Ok(program) => PayloadError::Exec {
                 path: path.display().to_string(),
-                source: system::execute(&program, &self.arguments, &self.environment),
+                cause: system::execute(&program, &self.arguments, &self.environment),
             },
         }
     }

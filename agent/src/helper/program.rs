@@ -12,15 +12,15 @@ use super::report::Kind;
 /// What is searched when the process has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The program cannot be run.
+/// The program cannot be run. The cause is part of the text, as users know it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProgramError {
     #[error("the process has no arguments: at least the program is required")]
     Missing,
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
-    #[error("exec: {name:?}: stat {name}: {}", words(.source))]
-    Stat { name: String, source: io::Error },
+    #[error("exec: {name:?}: stat {name}: {}", words(.cause))]
+    Stat { name: String, cause: io::Error },
     #[error("exec: {0:?}: permission denied")]
     NotExecutable(String),
     #[error("exec: {0:?}: is a directory")]
@@ -32,7 +32,7 @@ impl ProgramError {
         match self {
             Self::Missing => Kind::Invalid,
             Self::NotInPath(_) => Kind::NotFound,
-            Self::Stat { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
+            Self::Stat { cause, .. } if cause.kind() == io::ErrorKind::NotFound => Kind::NotFound,
             Self::Stat { .. } | Self::NotExecutable(_) | Self::Directory(_) => Kind::Precondition,
         }
     }
@@ -57,9 +57,9 @@ pub(super) fn find(name: &str, path: Option<&str>) -> Result<PathBuf, ProgramErr
 }
 
 fn check(path: &Path, name: &str) -> Result<PathBuf, ProgramError> {
-    let stat = |source| ProgramError::Stat {
+    let stat = |cause| ProgramError::Stat {
         name: name.to_owned(),
-        source,
+        cause,
     };
     let metadata = path.metadata().map_err(stat)?;
     if metadata.is_dir() {

@@ -12,7 +12,7 @@ use super::{Cidr, NetworkError, named};
 pub(super) fn add(netlink: &mut Netlink, index: u32, cidr: &str) -> Result<(), NetworkError> {
     let message = message(index, Cidr::parse(cidr)?);
     netlink
-        .request(Kind::NewAddress, REPLACE, &message)
+        .request(Kind::Address, REPLACE, &message)
         .map_err(named(format!("add address {cidr}")))
 }
 

@@ -32,7 +32,7 @@ pub(super) fn loopback_up(netlink: &mut Netlink) -> Result<(), NetworkError> {
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     netlink
-        .request(Kind::NewLink, 0, &link)
+        .request(Kind::Link, 0, &link)
         .map_err(named("bring up interface lo"))
 }
 
@@ -56,7 +56,7 @@ pub(super) fn configure_all(
     for (index, interface) in found {
         no_duplicate_detection(interface, &present_name(index)?)?;
         netlink
-            .request(Kind::NewLink, 0, &settings(index, interface))
+            .request(Kind::Link, 0, &settings(index, interface))
             .map_err(named(format!("configure interface {}", interface.name)))?;
     }
     Ok(links)
@@ -76,7 +76,7 @@ fn step_aside(netlink: &mut Netlink, found: &[(u32, &Interface)]) -> Result<(), 
             link.attributes
                 .push(LinkAttribute::IfName(format!("link{index}")));
             netlink
-                .request(Kind::NewLink, 0, &link)
+                .request(Kind::Link, 0, &link)
                 .map_err(named(format!("rename {name}")))?;
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn add(
     let message = message(index, neighbour)?;
     let request = named(format!("add neighbour {}", neighbour.address));
     netlink
-        .request(Kind::NewNeighbour, REPLACE, &message)
+        .request(Kind::Neighbour, REPLACE, &message)
         .map_err(request)
 }
 

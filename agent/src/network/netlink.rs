@@ -19,14 +19,14 @@ const NLM_F_ACK: u16 = 0x4;
 /// Replace what is there, or create it: requests can be repeated.
 pub(super) const REPLACE: u16 = 0x100 | 0x400;
 
-/// Message types used here (`linux/rtnetlink.h`).
+/// What is made: the `RTM_NEW…` message types of `linux/rtnetlink.h`.
 #[derive(Clone, Copy)]
 #[repr(u16)]
 pub(super) enum Kind {
-    NewLink = 16,
-    NewAddress = 20,
-    NewRoute = 24,
-    NewNeighbour = 28,
+    Link = 16,
+    Address = 20,
+    Route = 24,
+    Neighbour = 28,
 }
 
 /// The kernel refused a request, or the socket failed.

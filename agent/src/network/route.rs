@@ -29,7 +29,7 @@ pub(super) fn add(netlink: &mut Netlink, index: u32, route: &Route) -> Result<()
     };
     let request = named(format!("add route {what} through {}", route.interface));
     netlink
-        .request(Kind::NewRoute, REPLACE, &message(index, route)?)
+        .request(Kind::Route, REPLACE, &message(index, route)?)
         .map_err(request)
 }
 

@@ -7,6 +7,9 @@
 //! `kata-mshv-vsock` is built unless `KATA_MSHV_TEST_VSOCK` names one.
 //! `KATA_MSHV_TEST_CONSOLE=1` prints each guest's console.
 
+// A test's panic is its verdict.
+#![allow(clippy::unwrap_used)]
+
 mod archive;
 mod device;
 mod host;

@@ -28,6 +28,11 @@ use crate::pod::sysctl::{self, SysctlError};
 pub(super) enum AdaptError {
     #[error("the specification has no {0}")]
     Missing(&'static str),
+    #[error("root file system {path:?}")]
+    Root {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("user {0} is not mapped in the container's user namespace")]
     NotMapped(u32),
     #[error("a container in a user namespace cannot share the pod's PID namespace")]
@@ -48,6 +53,7 @@ impl AdaptError {
         match self {
             Self::Seccomp(SeccompError::Notify) | Self::SharedPidNamespace => Kind::Unimplemented,
             Self::Seccomp(SeccompError::Read(_)) | Self::Queues { .. } => Kind::Internal,
+            Self::Root { .. } => Kind::NotFound,
             Self::Missing(_) | Self::NotMapped(_) | Self::Sysctl(_) | Self::Seccomp(_) => {
                 Kind::Invalid
             }
@@ -71,6 +77,11 @@ pub(super) fn adapt(mut spec: Spec, id: &Id, order: &Create) -> Result<Adapted, 
         .ok_or(AdaptError::Missing("root"))?
         .path()
         .clone();
+    let no_root = |source| AdaptError::Root {
+        path: root.clone(),
+        source,
+    };
+    std::fs::metadata(&root).map_err(no_root)?;
     let mut linux = spec
         .linux_mut()
         .take()
@@ -152,7 +163,7 @@ mod tests {
     #[test]
     fn what_is_the_hosts_goes_and_what_is_the_containers_stays() {
         let adapted = adapted(&format!(
-            r#"{{"ociVersion": "1.1.0", "root": {{"path": "/run/share/x/rootfs"}}, {PROCESS},
+            r#"{{"ociVersion": "1.1.0", "root": {{"path": "/"}}, {PROCESS},
                 "hostname": "web-0",
                 "linux": {{"cgroupsPath": "/kubepods/besteffort/pod1/c1", "mountLabel": "x",
                            "namespaces": [{{"type": "pid"}}], "maskedPaths": ["/proc/kcore"]}}}}"#
@@ -172,7 +183,7 @@ mod tests {
     #[test]
     fn a_user_outside_the_mapping_is_refused() {
         let result = adapted(&format!(
-            r#"{{"ociVersion": "1.1.0", "root": {{"path": "/x"}}, {PROCESS}, "mounts": [],
+            r#"{{"ociVersion": "1.1.0", "root": {{"path": "/"}}, {PROCESS}, "mounts": [],
                 "linux": {{"namespaces": [{{"type": "user"}}],
                     "uidMappings": [{{"containerID": 0, "hostID": 65536, "size": 1}}],
                     "gidMappings": [{{"containerID": 0, "hostID": 65536, "size": 1}}]}}}}"#
