@@ -30,7 +30,7 @@ demo: build
 	$(release)/bed demo
 
 # Cheap first: what fails in a second should not wait for a kernel.
-test: lint scripts unit guest-test e2e
+test: lint scripts unit guest-test
 
 lint: deps
 	.ci/lint.sh
@@ -38,14 +38,18 @@ lint: deps
 scripts: deps
 	.ci/scripts.sh
 
-# Includes device and agent tests that boot a guest, hence the kernel.
+# The devices' tests boot a guest, hence the kernel.
 unit: build
-	cargo test --locked --workspace --exclude e2e
+	cargo test --locked --workspace --exclude e2e --lib --bins
+	cargo test --locked -p fs-device -p vsock-device -p probe
 
 guest-test: build
 	guest-kernel-config/boot_test.sh
 
+# The agent in a guest, and pods through real containerds. Not part of `make
+# test` yet.
 e2e: build
+	cargo test --locked -p agent
 	cargo test --locked -p e2e
 
 bench: build
