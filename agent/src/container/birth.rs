@@ -41,7 +41,7 @@ impl Birth {
             let task = task(Some(console.path().to_owned()));
             let launch = Launch::start(task, Ends::null()?, extra, reaper)?;
             let (launch, begun) = begin(launch, reaper).await?;
-            let streams = match console.receive() {
+            let streams = match console.receive().await {
                 Ok(master) => Streams::connect_terminal(tokens, master).await,
                 Err(failure) => Err(failure),
             };
@@ -93,8 +93,8 @@ impl Begun {
                 // It may have ended by itself.
                 let _ = kill_process(pid, Signal::KILL);
                 let _ = exit.await;
-                launch.ended().await;
-                Err(failure)
+                // Its own failure is the reason for the other.
+                launch.executed().await.and(Err(failure))
             }
         }
     }

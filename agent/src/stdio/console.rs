@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,7 +11,10 @@ use protocol::Failure;
 use rustix::fd::OwnedFd;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use tokio::io::Interest;
+
 use super::failed;
+use crate::descriptor;
 
 const FOLDER: &str = "/run/consoles";
 
@@ -43,12 +46,13 @@ impl Console {
     }
 
     /// The terminal's master side. To be called when the helper has reported:
-    /// it has sent it by then.
-    pub(crate) fn receive(&self) -> Result<OwnedFd, Failure> {
-        self.listener
-            .accept()
-            .and_then(|(stream, _)| receive(&stream))
-            .map_err(|error| failed("receive the terminal", error))
+    /// it has connected by then, and the process it has started sends.
+    pub(crate) async fn receive(&self) -> Result<OwnedFd, Failure> {
+        let received = match self.listener.accept() {
+            Ok((stream, _)) => receive(stream.into()).await,
+            Err(error) => Err(error),
+        };
+        received.map_err(|error| failed("receive the terminal", error))
     }
 }
 
@@ -59,31 +63,42 @@ impl Drop for Console {
     }
 }
 
-fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
-    stream.set_nonblocking(true)?;
+async fn receive(stream: OwnedFd) -> io::Result<OwnedFd> {
+    let stream = descriptor::watch(stream, Interest::READABLE)?;
+    loop {
+        let mut ready = stream.readable().await?;
+        if let Ok(received) = ready.try_io(|stream| receive_now(stream.get_ref())) {
+            return received;
+        }
+    }
+}
+
+fn receive_now(stream: &OwnedFd) -> io::Result<OwnedFd> {
     let mut bytes = [0; 64];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let slices = &mut [IoSliceMut::new(&mut bytes)];
-    recvmsg(stream, slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    recvmsg(stream, slices, &mut control, flags)?;
     let received = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    received.ok_or_else(|| io::Error::other("the message carries no descriptor"))
+    received.ok_or_else(|| io::Error::other("none was sent"))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::IoSlice;
+    use std::os::unix::net::UnixStream;
 
     use rustix::fd::AsFd;
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
     use super::*;
 
-    #[test]
-    fn the_descriptor_arrives_and_the_name_goes() {
+    #[tokio::test]
+    async fn the_descriptor_arrives_and_the_name_goes() {
         let folder = tempfile::tempdir().unwrap();
         let console = Console::listen_in(folder.path()).unwrap();
         let helper = UnixStream::connect(console.path()).unwrap();
@@ -100,7 +115,7 @@ mod tests {
         )
         .unwrap();
 
-        let received = console.receive().unwrap();
+        let received = console.receive().await.unwrap();
         let number = |fd: &dyn AsFd| rustix::fs::fstat(fd.as_fd()).unwrap().st_ino;
         assert_eq!(number(&received), number(&file));
         let path = console.path().to_owned();
@@ -108,12 +123,12 @@ mod tests {
         assert!(!path.exists());
     }
 
-    #[test]
-    fn a_helper_that_sent_nothing_does_not_block() {
+    #[tokio::test]
+    async fn a_helper_that_sent_nothing_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let console = Console::listen_in(folder.path()).unwrap();
-        assert!(console.receive().is_err());
-        let _helper = UnixStream::connect(console.path()).unwrap();
-        assert!(console.receive().is_err());
+        assert!(console.receive().await.is_err());
+        drop(UnixStream::connect(console.path()).unwrap());
+        assert!(console.receive().await.is_err());
     }
 }

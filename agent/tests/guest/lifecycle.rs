@@ -144,10 +144,7 @@ async fn shutting_down_ends_the_machine() {
 
 #[tokio::test]
 async fn the_end_of_the_connection_ends_the_machine() {
-    let pod = Pod::boot().await;
-    let Pod {
-        agent, mut machine, ..
-    } = pod;
-    drop(agent);
-    assert!(machine.ends_within(std::time::Duration::from_secs(10)));
+    let mut pod = Pod::boot().await;
+    pod.hang_up();
+    assert!(pod.machine.ends_within(std::time::Duration::from_secs(10)));
 }

@@ -71,7 +71,7 @@ async fn the_network_is_the_pods() {
         );
     }
     assert!(!stdout.contains("tentative"), "{stdout}");
-    assert_eq!(stdout.matches("10.0.2.2 dev net1").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("\n10.0.2.2 dev net1").count(), 1, "{stdout}");
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ pub(crate) struct Pod {
     pub(crate) machine: Machine,
     events: ClientStreamReceiver<Event>,
     host: Host,
+    control: std::os::unix::net::UnixStream,
     _device: Device,
     _folder: TempDir,
 }
@@ -59,7 +60,9 @@ impl Pod {
         let Ok(Ok(control)) = timeout(PATIENCE, control).await else {
             panic!("the agent did not dial the host:\n{}", machine.console());
         };
-        let agent = AgentClient::new(Client::new(Socket::new(control)));
+        let control = control.into_std().unwrap();
+        let connection = UnixStream::from_std(control.try_clone().unwrap()).unwrap();
+        let agent = AgentClient::new(Client::new(Socket::new(connection)));
         let greeting = HelloRequest {
             protocol_version: PROTOCOL_VERSION,
             ..Default::default()
@@ -73,9 +76,15 @@ impl Pod {
             machine,
             events,
             host,
+            control,
             _device: device,
             _folder: folder,
         }
+    }
+
+    /// What the shim's death does to the connection.
+    pub(crate) fn hang_up(&self) {
+        self.control.shutdown(std::net::Shutdown::Both).unwrap();
     }
 
     /// Streams with fresh tokens.
@@ -135,6 +144,21 @@ impl Pod {
             .await
             .unwrap();
         self.start(id).await.unwrap();
+    }
+
+    /// A running container of `script`, which has said `ready`.
+    pub(crate) async fn run_until_ready(&self, id: &str, script: &str) {
+        let (stdio, streams) = self.stdio(false);
+        let spec = spec::container(spec::shell(script));
+        self.create(id, &spec, stdio).await.unwrap();
+        self.start(id).await.unwrap();
+        let mut ready = [0; 6];
+        let mut stdout = streams.stdout.await.unwrap();
+        timeout(PATIENCE, stdout.read_exact(&mut ready))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(&ready, b"ready\n");
     }
 
     /// Runs a container of `spec` to its end: its output, its errors, its status.

@@ -9,8 +9,8 @@ use crate::spec;
 #[tokio::test]
 async fn a_signal_reaches_the_first_process_alone() {
     let mut pod = Pod::boot().await;
-    let script = "trap 'exit 9' TERM; sleep 1000 & while :; do wait; done";
-    pod.run("c", spec::shell(script)).await;
+    let script = "trap 'exit 9' TERM; sleep 1000 & echo ready; while :; do wait; done";
+    pod.run_until_ready("c", script).await;
     assert_eq!(
         pod.signal("c", "", 99, false).await.unwrap_err().code,
         Code::InvalidArgument
@@ -22,11 +22,8 @@ async fn a_signal_reaches_the_first_process_alone() {
 #[tokio::test]
 async fn a_signal_to_all_reaches_every_process() {
     let mut pod = Pod::boot().await;
-    pod.run(
-        "c",
-        spec::shell("sleep 1000 & sleep 1000 & wait; wait; exit 6"),
-    )
-    .await;
+    let script = "sleep 1000 & sleep 1000 & echo ready; wait; wait; exit 6";
+    pod.run_until_ready("c", script).await;
     let listed = pod
         .agent
         .list_processes(context(), &container("c"))
