@@ -60,6 +60,7 @@ async fn replaced_in_a_living_pod(bed: &Bed) -> Result<()> {
                 .ask(&["cat", "/proc/sys/kernel/random/boot_id"])
                 .await?,
         );
+        container.ready().await?;
         container.stop(SOON).await?;
         assert_eq!(container.status().await?.exit_code, 0);
         container.remove().await?;

@@ -67,6 +67,7 @@ async fn terminal_has_the_size_of_ours(bed: &Bed) -> Result<()> {
 async fn detached(bed: &Bed) -> Result<()> {
     let task = Task::idle(bed, "detached").await?;
     assert_eq!(task.state().await?, "RUNNING");
+    task.ready().await?;
     task.kill("SIGTERM").await?;
     assert_eq!(task.remove().await?, 0);
     Ok(())
@@ -80,14 +81,9 @@ async fn kill_is_an_exit_code(bed: &Bed) -> Result<()> {
 }
 
 async fn signal_is_handled(bed: &Bed) -> Result<()> {
-    let script = "trap 'exit 42' USR1; while :; do sleep 0.1; done";
+    let script = "trap 'exit 42' USR1; touch /ready; while :; do sleep 0.1; done";
     let task = Task::start(bed, &[], "signalled", &["sh", "-c", script]).await?;
-    // The trap is set a moment after the process has started.
-    let trapped = "while :; do set -- $(grep SigCgt /proc/1/status); \
-                   [ $((0x$2 >> 9 & 1)) = 1 ] && exit; sleep 0.1; done";
-    Ended::of(task.exec("look", &[], &["sh", "-c", trapped]))
-        .await?
-        .success()?;
+    task.ready().await?;
     task.kill("SIGUSR1").await?;
     assert_eq!(task.remove().await?, 42);
     Ok(())
@@ -108,12 +104,9 @@ async fn pause_and_resume(bed: &Bed) -> Result<()> {
 }
 
 async fn metrics_count(bed: &Bed) -> Result<()> {
-    let burn = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; touch /burnt; sleep 1000";
+    let burn = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; touch /ready; sleep 1000";
     let task = Task::start(bed, &[], "measured", &["sh", "-c", burn]).await?;
-    let burnt = "until [ -e /burnt ]; do sleep 0.1; done";
-    Ended::of(task.exec("look", &[], &["sh", "-c", burnt]))
-        .await?
-        .success()?;
+    task.ready().await?;
     let table = task.tell("metrics").await?;
     let value = |name: &str| -> u64 {
         let row = table.lines().find(|line| line.starts_with(name));

@@ -30,6 +30,7 @@ async fn pod_goes_on(bed: &Bed) -> Result<()> {
     assert_eq!(container.ask(&boot).await?, before);
     let echo = container.stream(&["cat"], b"hello").await?;
     assert_eq!(echo.stdout, b"hello");
+    container.ready().await?;
     container.stop(SOON).await?;
     assert_eq!(container.status().await?.exit_code, 0);
     pod.remove().await

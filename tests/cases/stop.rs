@@ -15,9 +15,7 @@ cases![any: term_is_handled, term_is_ignored, without_grace, twice];
 async fn ready(pod: &Pod, on_term: &str) -> Result<Container> {
     let script = format!("trap '{on_term}' TERM; touch /ready; while :; do sleep 0.1; done");
     let container = container("main", &["sh", "-c", &script]).start(pod).await?;
-    container
-        .ask(&["sh", "-c", "until [ -e /ready ]; do sleep 0.1; done"])
-        .await?;
+    container.ready().await?;
     Ok(container)
 }
 

@@ -9,6 +9,16 @@ use crate::bed::Bed;
 use crate::ctr::{Ctr, Ended};
 use crate::images::BUSYBOX;
 
+/// Does nothing, and ends with 0 when asked to, once `/ready` is there.
+pub(crate) const IDLE: [&str; 3] = [
+    "sh",
+    "-c",
+    "trap 'exit 0' TERM; touch /ready; while :; do sleep 0.1; done",
+];
+
+/// Ends when `/ready` is there.
+pub(crate) const AWAIT_READY: [&str; 3] = ["sh", "-c", "until [ -e /ready ]; do sleep 0.1; done"];
+
 /// A container started by `ctr run --detach`. It has to be removed by
 /// [`Task::remove`].
 pub struct Task {
@@ -49,8 +59,18 @@ impl Task {
     ///
     /// What `ctr` says.
     pub async fn idle(bed: &Bed, id: &str) -> Result<Self> {
-        let command = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"];
-        Self::start(bed, &[], id, &command).await
+        Self::start(bed, &[], id, &IDLE).await
+    }
+
+    /// Waits until its command has made the file `/ready`.
+    ///
+    /// # Errors
+    ///
+    /// What `ctr` says.
+    pub async fn ready(&self) -> Result<()> {
+        let wait = self.exec("ready", &[], &AWAIT_READY);
+        Ended::of(wait).await?.success()?;
+        Ok(())
     }
 
     /// `ctr task exec`; each name of an exec can be used once.

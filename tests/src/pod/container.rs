@@ -16,6 +16,7 @@ use super::sandbox::namespaces;
 use super::{Limits, Logs, Pod};
 use crate::ctr::Ended;
 use crate::images;
+use crate::task::{AWAIT_READY, IDLE};
 
 /// Longer than any command of a case takes.
 const EXEC: Duration = Duration::from_secs(30);
@@ -57,10 +58,7 @@ impl ContainerSpec {
     /// One that does nothing until it is told to end.
     #[must_use]
     pub fn idle(name: &str) -> Self {
-        container(
-            name,
-            &["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"],
-        )
+        container(name, &IDLE)
     }
 
     /// Takes another image.
@@ -183,6 +181,16 @@ impl Container {
             bail!("{command:?} ended with {ended:?}");
         }
         Ok(ended.stdout.trim_end_matches('\n').to_owned())
+    }
+
+    /// Waits until its command has made the file `/ready`.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn ready(&self) -> Result<()> {
+        self.ask(&AWAIT_READY).await?;
+        Ok(())
     }
 
     /// Opens a session with a new process.
