@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod guest;
 mod helper;
+mod helpers;
 mod init;
 mod log;
 mod network;

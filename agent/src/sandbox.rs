@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use protocol::Id;
 use protocol::agent::{
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::container::{self, Container};
 use crate::error::AgentError;
 use crate::events::Events;
+use crate::helpers::Helpers;
 use crate::oom::OomWatch;
 use crate::pod::{self, PidNamespace};
 use crate::reaper::{self, Reaper};
@@ -25,10 +27,14 @@ type Result<T, E = AgentError> = std::result::Result<T, E>;
 /// What containers share with each other.
 pub(crate) struct Services {
     pub(crate) reaper: Arc<Reaper>,
+    pub(crate) helpers: Arc<Helpers>,
     pub(crate) events: Arc<Events>,
     pub(crate) oom: Arc<OomWatch>,
     pub(crate) pid_namespace: PidNamespace,
 }
+
+/// After this the answer to a request is on its way.
+const ANSWERED: Duration = Duration::from_millis(2);
 
 /// The pod and its containers.
 pub(crate) struct Sandbox {
@@ -48,6 +54,7 @@ impl Sandbox {
         tokio::spawn(Arc::clone(&oom).run());
         let pid_namespace = PidNamespace::default();
         let services = Arc::new(Services {
+            helpers: Arc::new(Helpers::new(Arc::clone(&reaper))),
             reaper,
             events,
             oom,
@@ -83,7 +90,9 @@ impl Sandbox {
         if self.created.swap(true, Ordering::Relaxed) {
             return Err(AgentError::SandboxExists);
         }
-        Ok(pod::set_up(request)?)
+        pod::set_up(request)?;
+        self.services.helpers.prepare(ANSWERED);
+        Ok(())
     }
 
     /// Ends every process and writes back what the share still owes the host.

@@ -31,15 +31,15 @@ impl Birth {
     pub(super) async fn give(
         task: impl FnOnce(Option<PathBuf>) -> Task,
         stdio: &Stdio,
-        extra: Option<BorrowedFd<'_>>,
+        init: Option<BorrowedFd<'_>>,
         services: &Services,
     ) -> Result<Self, Failure> {
         let tokens = Tokens::new(stdio)?;
-        let reaper = &services.reaper;
+        let (helpers, reaper) = (&services.helpers, &services.reaper);
         if stdio.terminal {
             let console = Console::listen()?;
             let task = task(Some(console.path().to_owned()));
-            let launch = Launch::start(task, Ends::null()?, extra, reaper)?;
+            let launch = Launch::start(&task, &Ends::null()?, init, helpers)?;
             let (launch, begun) = begin(launch, reaper).await?;
             let streams = match console.receive().await {
                 Ok(master) => Streams::connect_terminal(tokens, master).await,
@@ -48,7 +48,9 @@ impl Birth {
             return begun.finish(streams, launch).await;
         }
         let (ends, wires) = stdio::pipes(tokens)?;
-        let launch = Launch::start(task(None), ends, extra, reaper)?;
+        let launch = Launch::start(&task(None), &ends, init, helpers)?;
+        // The process's ends are its own from here on.
+        drop(ends);
         let (begun, streams) = tokio::join!(begin(launch, reaper), Streams::connect(wires));
         let (launch, begun) = begun?;
         begun.finish(streams, launch).await

@@ -45,7 +45,7 @@ async fn build(
         .watch(id, cgroup.path())
         .map_err(|error| AgentError::Io("watch the container's memory", error))?;
     let pid_namespace = match request.share_process_namespace {
-        true => Some(services.pid_namespace.path(&services.reaper).await?),
+        true => Some(services.pid_namespace.path(&services.helpers).await?),
         false => None,
     };
     let task = |console| {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use protocol::Id;
 use protocol::agent::ExecProcessRequest;
-use rustix::fd::AsRawFd;
 use tokio::sync::{oneshot, watch};
 
 use super::birth::Birth;
@@ -66,7 +65,6 @@ impl Container {
             Task::Exec(helper::Exec {
                 container: self.id.to_string(),
                 process: path,
-                init_fd: init.as_raw_fd(),
                 init_pid: self.process.pid().as_raw_pid(),
                 console,
             })

@@ -1,20 +1,19 @@
 //! Starting a helper and hearing what it reports.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use protocol::{Code, Failure};
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
 
+use crate::helper::Task;
+use crate::helper::order::Descriptors;
 use crate::helper::report::{Kind, Report, Started};
-use crate::helper::{NAME, Order, Task};
+use crate::helpers::Helpers;
 use crate::reaper::{Exit, Expectation, Reaper};
 use crate::stdio::Ends;
 
@@ -27,32 +26,24 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// Starts a helper for `task`. It gets `ends` as its standard streams, to
-    /// pass on, and keeps `extra` open under its number.
-    ///
-    /// The two descriptors are opened to exec for the moment of the start. The
-    /// agent has one thread, so nothing else starts in that moment.
+    /// Gives `task` to a helper, with `ends` as the standard streams of what it
+    /// is to start; `init` is the first process of the container it is about.
     pub(crate) fn start(
-        task: Task,
-        ends: Ends,
-        extra: Option<BorrowedFd<'_>>,
-        reaper: &Arc<Reaper>,
+        task: &Task,
+        ends: &Ends,
+        init: Option<BorrowedFd<'_>>,
+        helpers: &Arc<Helpers>,
     ) -> Result<Self, Failure> {
         let (read, write) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed("make a pipe", &errno.into()))?;
-        let order = Order {
-            report: write.as_raw_fd(),
-            task,
+        let descriptors = Descriptors {
+            report: write.as_fd(),
+            streams: [ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()],
+            init,
         };
-        let expectation = reaper.expect();
-        for fd in [Some(write_end(&write)), extra].into_iter().flatten() {
-            inherit(fd, true)?;
-        }
-        let started = spawn(&order, ends);
-        if let Some(fd) = extra {
-            inherit(fd, false)?;
-        }
-        started.map_err(|error| failed("start a helper", &error))?;
+        let expectation = helpers.reaper.expect();
+        let given = helpers.give(task, &descriptors);
+        given.map_err(|error| failed("start a helper", &error))?;
         let reports =
             Receiver::from_owned_fd(read).map_err(|error| failed("watch a helper", &error))?;
         Ok(Self {
@@ -118,33 +109,6 @@ impl Launch {
         };
         Failure::new(kind.into(), message)
     }
-}
-
-fn write_end(fd: &OwnedFd) -> BorrowedFd<'_> {
-    rustix::fd::AsFd::as_fd(fd)
-}
-
-fn inherit(fd: BorrowedFd<'_>, inherited: bool) -> Result<(), Failure> {
-    let flags = if inherited {
-        FdFlags::empty()
-    } else {
-        FdFlags::CLOEXEC
-    };
-    fcntl_setfd(fd, flags).map_err(|errno| failed("pass a descriptor to a helper", &errno.into()))
-}
-
-fn spawn(order: &Order, ends: Ends) -> std::io::Result<()> {
-    let order = serde_json::to_string(order)?;
-    // The reaper waits for it, as for every child.
-    Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .arg(order)
-        .env_clear()
-        .stdin(Stdio::from(ends.stdin))
-        .stdout(Stdio::from(ends.stdout))
-        .stderr(Stdio::from(ends.stderr))
-        .spawn()
-        .map(drop)
 }
 
 fn failed(what: &str, error: &std::io::Error) -> Failure {

@@ -178,7 +178,7 @@ impl Container {
             container: self.id.to_string(),
             stage,
         };
-        let launch = Launch::start(task, Ends::null()?, None, &self.services.reaper)?;
+        let launch = Launch::start(&task, &Ends::null()?, None, &self.services.helpers)?;
         launch.executed().await
     }
 

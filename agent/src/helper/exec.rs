@@ -57,13 +57,17 @@ impl ExecError {
 type Result<T, E = ExecError> = std::result::Result<T, E>;
 
 /// Enters the container, starts the process of `order`, reports it.
-pub(super) fn run(order: &Exec, reporter: Reporter) -> Result<(), HelperError> {
+pub(super) fn run(
+    order: &Exec,
+    init: Option<BorrowedFd<'static>>,
+    reporter: Reporter,
+) -> Result<(), HelperError> {
     let id = Id::new(order.container.as_str())?;
     let mut process = take_process(&order.process)?;
     let proc = Path::new("/proc").join(order.init_pid.to_string());
     identity::ensure_home(&mut process, &proc.join("root"));
     let payload = Payload::new(&process, filter(&id)?)?;
-    let entry = Entry::prepare(order, &id, &process, &proc)?;
+    let entry = Entry::prepare(order, init, &id, &process, &proc)?;
     let joined = entry.enter()?;
     let pid = system::fork_sibling().map_err(|error| ExecError::Step("fork", error))?;
     let Some(pid) = pid else {
@@ -106,7 +110,13 @@ struct Entry {
 }
 
 impl Entry {
-    fn prepare(order: &Exec, id: &Id, process: &Process, proc: &Path) -> Result<Self> {
+    fn prepare(
+        order: &Exec,
+        init: Option<BorrowedFd<'static>>,
+        id: &Id,
+        process: &Process,
+        proc: &Path,
+    ) -> Result<Self> {
         if process.scheduler().is_some() {
             return Err(ExecError::Scheduler);
         }
@@ -126,7 +136,7 @@ impl Entry {
             "join the container's cgroup",
         )?;
         Ok(Self {
-            init: system::inherited(order.init_fd),
+            init: init.ok_or(ExecError::Ended)?,
             namespaces,
             console,
         })

@@ -2,14 +2,15 @@
 //!
 //! Building a container forks, unshares and changes credentials: nothing for a
 //! process with an event loop. So the agent starts itself again under another
-//! name with an [`Order`]; the helper does that one thing, [`report`]s, and is
-//! gone. What it starts are siblings of it, the agent's own children.
+//! name and gives it an [`order`]; the helper does that one thing, [`report`]s,
+//! and is gone. What it starts are siblings of it, the agent's own children.
 
 mod adapt;
 mod create;
 mod exec;
 mod hooks;
 mod identity;
+pub(crate) mod order;
 mod pause;
 mod payload;
 mod program;
@@ -27,18 +28,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
+use order::{Order, await_order};
 use report::{Kind, Report, Reporter};
 
 /// A helper's name, `argv[0]`.
 pub(crate) const NAME: &str = "kata-mshv-helper";
-
-/// What a helper is to do; `argv[1]` as JSON.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Order {
-    /// The inherited descriptor of the report pipe.
-    pub(crate) report: i32,
-    pub(crate) task: Task,
-}
 
 /// One thing a helper can do. Its standard streams are those of the process it
 /// is to start.
@@ -70,8 +64,7 @@ pub(crate) struct Exec {
     pub(crate) container: String,
     /// OCI `process` as JSON; the helper removes the file.
     pub(crate) process: PathBuf,
-    /// The container's first process: an inherited pidfd, and its number.
-    pub(crate) init_fd: i32,
+    /// The container's first process; a pidfd of it comes with the order.
     pub(crate) init_pid: i32,
     pub(crate) console: Option<PathBuf>,
 }
@@ -128,19 +121,16 @@ impl HelperError {
 
 /// The whole life of a helper.
 pub(crate) fn run() -> ExitCode {
-    let mut arguments = std::env::args();
-    let (Some(NAME), Some(order)) = (arguments.next().as_deref(), arguments.next()) else {
+    if std::env::args().next().as_deref() != Some(NAME) {
         eprintln!("kata-mshv-agent is the init process of a guest and runs only there");
         return ExitCode::FAILURE;
-    };
-    let Ok(order) = serde_json::from_str::<Order>(&order) else {
+    }
+    let Some(order) = await_order() else {
         return ExitCode::FAILURE;
     };
-    let reporter = Reporter::inherited(order.report);
-    // Forks keep it; the program that a fork becomes must not.
-    reporter.close_on_exec();
+    let reporter = order.reporter;
     trace_errors(reporter);
-    match perform(order.task, reporter) {
+    match perform(order) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             reporter.send(&Report::failed(error.kind(), &error));
@@ -149,10 +139,15 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn perform(task: Task, reporter: Reporter) -> Result<(), HelperError> {
+fn perform(order: Order) -> Result<(), HelperError> {
+    let Order {
+        task,
+        reporter,
+        init,
+    } = order;
     match task {
         Task::Create(order) => create::run(&order, reporter),
-        Task::Exec(order) => exec::run(&order, reporter),
+        Task::Exec(order) => exec::run(&order, init, reporter),
         Task::Hooks { container, stage } => hooks::run(&Id::new(container)?, stage),
         Task::Pause => Ok(pause::run(reporter)?),
     }

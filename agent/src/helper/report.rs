@@ -4,10 +4,8 @@
 use std::error::Error;
 
 use protocol::{Code, Failure};
-use rustix::fd::{BorrowedFd, RawFd};
+use rustix::fd::BorrowedFd;
 use serde::{Deserialize, Serialize};
-
-use super::system;
 
 /// One line of the pipe.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,9 +64,9 @@ impl Report {
 pub(crate) struct Reporter(BorrowedFd<'static>);
 
 impl Reporter {
-    /// The pipe that this process was started with.
-    pub(super) fn inherited(fd: RawFd) -> Self {
-        Self(system::inherited(fd))
+    /// The pipe that came with the order.
+    pub(super) fn new(pipe: BorrowedFd<'static>) -> Self {
+        Self(pipe)
     }
 
     /// Tells the agent. When it does not listen any more, nobody does.
@@ -81,10 +79,5 @@ impl Reporter {
         while let Ok(written @ 1..) = rustix::io::write(self.0, rest) {
             rest = rest.get(written..).unwrap_or_default();
         }
-    }
-
-    pub(super) fn close_on_exec(self) {
-        // Fails only for a descriptor that is not open.
-        let _ = rustix::io::fcntl_setfd(self.0, rustix::io::FdFlags::CLOEXEC);
     }
 }

@@ -4,17 +4,8 @@
 use std::ffi::{CStr, CString};
 use std::io;
 
-use rustix::fd::{BorrowedFd, RawFd};
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
-
-/// A descriptor that the agent has passed to this helper and that stays open
-/// for the helper's whole life.
-pub(super) fn inherited(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: the agent left `fd` open across exec for this purpose, and
-    // nothing here closes it.
-    unsafe { BorrowedFd::borrow_raw(fd) }
-}
 
 /// Forks a sibling: a child of this helper's parent. `None` in the new process.
 pub(super) fn fork_sibling() -> io::Result<Option<Pid>> {

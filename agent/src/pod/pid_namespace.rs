@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::container::launch::Launch;
 use crate::helper::Task;
-use crate::reaper::Reaper;
+use crate::helpers::Helpers;
 use crate::stdio::Ends;
 
 /// The namespace, once there is one.
@@ -18,13 +18,13 @@ pub(crate) struct PidNamespace(Mutex<Option<PathBuf>>);
 
 impl PidNamespace {
     /// The namespace's path.
-    pub(crate) async fn path(&self, reaper: &Arc<Reaper>) -> Result<PathBuf, Failure> {
+    pub(crate) async fn path(&self, helpers: &Arc<Helpers>) -> Result<PathBuf, Failure> {
         let mut path = self.0.lock().await;
         if let Some(path) = path.as_ref() {
             return Ok(path.clone());
         }
-        let mut launch = Launch::start(Task::Pause, Ends::null()?, None, reaper)?;
-        let (_, started, _) = launch.started(reaper).await?;
+        let mut launch = Launch::start(&Task::Pause, &Ends::null()?, None, helpers)?;
+        let (_, started, _) = launch.started(&helpers.reaper).await?;
         let made = PathBuf::from(format!("/proc/{}/ns/pid", started.pid));
         Ok(path.insert(made).clone())
     }

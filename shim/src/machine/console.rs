@@ -45,13 +45,34 @@ impl Console {
         let lines: Vec<&str> = text
             .lines()
             .map(str::trim_end)
-            .filter(|l| !l.is_empty())
+            .filter(|line| !line.is_empty() && !is_of_a_trace(line))
             .collect();
         match lines.get(lines.len().saturating_sub(QUOTED)..) {
             None | Some([]) => "the guest wrote nothing to its console".to_owned(),
             Some(last) => format!("the guest's last words: {}", last.join(" | ")),
         }
     }
+}
+
+/// Whether the line is of a stack trace, which is longer than what led to it
+/// and tells a pod's owner nothing.
+fn is_of_a_trace(line: &str) -> bool {
+    const AROUND: [&str; 5] = [
+        "<TASK>",
+        "</TASK>",
+        "Call Trace:",
+        "Hardware name:",
+        "Kernel Offset:",
+    ];
+    let text = match line.split_once("] ") {
+        Some((time, text)) if time.starts_with('[') => text.trim_start(),
+        _ => line,
+    };
+    // `? function+0x1b/0x20`
+    let frame = text
+        .rsplit_once("+0x")
+        .is_some_and(|(_, offsets)| offsets.contains("/0x"));
+    AROUND.iter().any(|start| text.starts_with(start)) || (frame && !text.starts_with("RIP:"))
 }
 
 /// The guest may write terminal commands: they must not reach an operator's
@@ -77,6 +98,25 @@ mod tests {
         let words = console.last_words();
         assert!(words.ends_with("line 9998 | line 9999"), "{words}");
         assert_eq!(words.matches('|').count(), QUOTED - 1);
+    }
+
+    #[test]
+    fn what_led_to_a_panic_is_not_lost_behind_its_trace() {
+        let console = Console::default();
+        console.append(
+            b"no storage was found\r\n\
+              [    0.85] Kernel panic - not syncing: Attempted to kill init!\r\n\
+              [    0.85] Call Trace:\r\n[    0.85]  <TASK>\r\n",
+        );
+        for _ in 0..20 {
+            console.append(b"[    0.85]  ? do_exit+0x8b9/0x9c0\r\n");
+        }
+        console.append(b"[    0.85]  </TASK>\r\n[    0.85] Kernel Offset: disabled\r\n");
+        assert_eq!(
+            console.last_words(),
+            "the guest's last words: no storage was found | \
+             [    0.85] Kernel panic - not syncing: Attempted to kill init!"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use config::Loaded;
 use oci_spec::runtime::Spec;
@@ -137,7 +138,9 @@ impl Pod {
         let process = &mut inner.container(id)?.init;
         process.step(Step::CreateDone)?;
         process.pid = pid;
-        process.io = io;
+        if let Some(io) = io {
+            process.connect(io);
+        }
         self.send(Event::Create {
             id: id.to_string(),
             bundle: request.bundle.clone(),
@@ -170,6 +173,7 @@ async fn try_create_in_guest(
 ) -> Result<ProcessIo, Failure> {
     let io = ProcessIo::open(&request.stdio, &sandbox.streams)
         .map_err(|e| Failure::from_error(Code::InvalidArgument, &e))?;
+    let begin = Instant::now();
     let guest = spec::for_guest(
         spec,
         id,
@@ -178,6 +182,8 @@ async fn try_create_in_guest(
         &mut sandbox.share(),
     )
     .map_err(|e| failure(&e))?;
+    sandbox.span("rootfs", begin);
+    let begin = Instant::now();
     let message = CreateContainerRequest {
         container_id: id.to_string(),
         spec: guest.json,
@@ -186,5 +192,6 @@ async fn try_create_in_guest(
         ..Default::default()
     };
     sandbox.agent.create_container(&message).await?;
+    sandbox.span("container create", begin);
     Ok(io)
 }

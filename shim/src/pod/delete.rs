@@ -37,7 +37,7 @@ impl Pod {
 
     async fn delete_exec(&self, target: &Target) -> Result<Deleted, Failure> {
         let (io, ran) =
-            self.with_process(target, |p| (p.io.take(), p.state() == State::Stopped))?;
+            self.with_process(target, |p| (p.disconnect(), p.state() == State::Stopped))?;
         if let Some(io) = io {
             io.drain(DRAIN).await;
             // Without its VM there is nothing to forget in it.
@@ -87,7 +87,7 @@ impl Pod {
         if created {
             self.end_unused(target).await?;
         }
-        if let Some(io) = self.with_process(target, |process| process.io.take())? {
+        if let Some(io) = self.with_process(target, |process| process.disconnect())? {
             io.drain(DRAIN).await;
         }
         ignore_unknown(sandbox.agent.delete_container(target.id.as_str()).await)?;

@@ -33,7 +33,9 @@ pub(crate) struct Process {
     state: State,
     pub(crate) pid: u32,
     pub(crate) paths: StdioPaths,
-    pub(crate) io: Option<ProcessIo>,
+    io: Option<ProcessIo>,
+    /// No more input will come.
+    input_over: bool,
     exit: watch::Sender<Option<Exit>>,
     /// An exit that came before the answer to the start did.
     early_exit: Option<Exit>,
@@ -47,6 +49,7 @@ impl Process {
             pid: 0,
             paths,
             io: None,
+            input_over: false,
             exit: watch::Sender::new(None),
             early_exit: None,
         }
@@ -54,6 +57,27 @@ impl Process {
 
     pub(crate) fn state(&self) -> State {
         self.state
+    }
+
+    /// Takes the streams over, once the process has them.
+    pub(crate) fn connect(&mut self, mut io: ProcessIo) {
+        if self.input_over {
+            io.close_stdin();
+        }
+        self.io = Some(io);
+    }
+
+    /// Gives the streams away.
+    pub(crate) fn disconnect(&mut self) -> Option<ProcessIo> {
+        self.io.take()
+    }
+
+    /// No more input will come; a client may know before the process runs.
+    pub(crate) fn close_stdin(&mut self) {
+        self.input_over = true;
+        if let Some(io) = &mut self.io {
+            io.close_stdin();
+        }
     }
 
     pub(crate) fn exit(&self) -> Option<Exit> {
@@ -117,6 +141,9 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdio::Streams;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
 
     fn created() -> Process {
         Process::new("container c".into(), State::Created, StdioPaths::default())
@@ -135,6 +162,28 @@ mod tests {
         assert!(process.exited(early));
         assert_eq!(process.exit(), Some(exit));
         assert!(!process.exited(Exit::now(1)), "an exit is told once");
+    }
+
+    /// `ctr task exec` tells that its input has ended as soon as it has.
+    #[tokio::test]
+    async fn input_that_ended_before_the_process_ran_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("in");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let paths = StdioPaths {
+            stdin: fifo.display().to_string(),
+            ..Default::default()
+        };
+        let streams = Streams::new();
+        let mut process = created();
+        process.close_stdin();
+
+        let io = ProcessIo::open(&paths, &streams).unwrap();
+        let (mut guest, host) = UnixStream::pair().unwrap();
+        guest.write_all(&io.tokens().stdin_token).await.unwrap();
+        process.connect(io);
+        streams.arrived(host);
+        assert_eq!(guest.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[test]

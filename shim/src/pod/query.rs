@@ -71,11 +71,7 @@ impl Pod {
 
     /// containerd writes no more input.
     pub(crate) fn close_stdin(&self, target: &Target) -> Result<(), Failure> {
-        self.with_process(target, |process| {
-            if let Some(io) = &mut process.io {
-                io.close_stdin();
-            }
-        })
+        self.with_process(target, |process| process.close_stdin())
     }
 
     /// The size of a process's terminal, characters.

@@ -1,6 +1,7 @@
 //! Starting what was created: a container, or an exec.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use protocol::agent::ExecProcessRequest;
 use protocol::{Code, Failure};
@@ -10,7 +11,7 @@ use super::container::Container;
 use super::lookup::Target;
 use super::state::Step;
 use crate::containerd::Event;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{START_SPAN, Sandbox};
 use crate::stdio::{ProcessIo, StdioPaths};
 
 /// Exit status of a process that could not be started, as shells say it.
@@ -40,7 +41,9 @@ impl Pod {
         target: &Target,
     ) -> Result<u32, Failure> {
         if self.in_guest(&target.id)? {
+            let begin = Instant::now();
             sandbox.agent.start_container(target.id.as_str()).await?;
+            sandbox.span(START_SPAN, begin);
         }
         Ok(sandbox.pid())
     }
@@ -57,7 +60,7 @@ impl Pod {
             ..Default::default()
         };
         let pid = sandbox.agent.exec(&message).await?;
-        self.with_process(target, |process| process.io = Some(io))?;
+        self.with_process(target, |process| process.connect(io))?;
         Ok(pid)
     }
 

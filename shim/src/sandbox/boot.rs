@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::agent::{CreateSandboxRequest, HelloResponse};
 use protocol::{Code, Failure, ports};
@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
+use super::journal::Journal;
 use super::timeline::Timeline;
 use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
@@ -57,25 +58,28 @@ pub(crate) enum BootError {
 
 /// Starts a VM. On failure everything that was started is gone again.
 pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
-    let mut timeline = Timeline::since(plan.began);
-    timeline.mark("shim");
+    let timeline = Timeline::since(plan.began);
+    timeline.end("shim", plan.began);
     machine::check_kernel(&plan.config.guest.kernel)?;
     machine::check_initramfs(&plan.config.guest.initramfs)?;
     let driver = machine::select(&plan.config)?;
 
+    let begin = Instant::now();
     let run_dir = run_dir(plan)?;
     let share = Share::new(&run_dir.share())?;
     let fs = devices::start_fs(&plan.config.devices, run_dir.path(), share.root())?;
     let (vsock, handover) = devices::start_vsock(&plan.config.devices, run_dir.path())?;
-    timeline.mark("devices");
+    timeline.end("devices", begin);
+    let begin = Instant::now();
     let mut network = network(plan).await?;
-    timeline.mark("network");
+    timeline.end("network", begin);
+    let begin = Instant::now();
     let processes = start(plan, driver.as_ref(), fs, vsock, &mut network).await?;
-    timeline.mark("vmm spawn");
+    timeline.end("vmm spawn", begin);
 
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
-    let greeted = greet(plan, &processes, control, &network, &mut timeline).await;
+    let greeted = greet(plan, &processes, control, &network, &timeline).await;
     let (agent, hello) = match greeted {
         Ok(greeted) => greeted,
         Err(error) => {
@@ -83,13 +87,20 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
             return Err(error);
         }
     };
-    let record = record(plan, driver.as_ref(), &hello, processes.pids(), timeline);
-    write_record(&run_dir, &record)?;
+    let record = record(plan, driver.as_ref(), &hello, processes.pids());
+    let journal = Journal::new(timeline, record);
+    journal
+        .write(&run_dir)
+        .map_err(|source| BootError::RunDir {
+            path: run_dir.path().to_owned(),
+            source,
+        })?;
     Ok(Sandbox {
         agent,
         streams,
         processes,
         share: Mutex::new(share),
+        journal,
         run_dir,
     })
 }
@@ -101,7 +112,7 @@ async fn greet(
     processes: &Processes,
     control: oneshot::Receiver<UnixStream>,
     network: &Network,
-    timeline: &mut Timeline,
+    timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
     tokio::select! {
@@ -118,18 +129,20 @@ async fn set_up(
     plan: &Plan,
     control: oneshot::Receiver<UnixStream>,
     network: &Network,
-    timeline: &mut Timeline,
+    timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
+    let begin = Instant::now();
     let Ok(stream) = control.await else {
         // The vsock device has ended: whoever waits for that tells why.
         return std::future::pending().await;
     };
-    timeline.mark("kernel to agent");
+    timeline.end("kernel to agent", begin);
+    let begin = Instant::now();
     let connected = Agent::connect(stream).await;
     let (agent, hello) = unless_closed(connected).await?;
     let created = agent.create_sandbox(&request(plan, network)).await;
     unless_closed(created).await?;
-    timeline.mark("sandbox in guest");
+    timeline.end("sandbox in guest", begin);
     Ok((agent, hello))
 }
 
@@ -226,13 +239,7 @@ fn request(plan: &Plan, network: &Network) -> CreateSandboxRequest {
     }
 }
 
-fn record(
-    plan: &Plan,
-    driver: &dyn Driver,
-    hello: &HelloResponse,
-    pids: Pids,
-    timeline: Timeline,
-) -> SandboxRecord {
+fn record(plan: &Plan, driver: &dyn Driver, hello: &HelloResponse, pids: Pids) -> SandboxRecord {
     let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(128).collect();
     let now = time::OffsetDateTime::now_utc();
     SandboxRecord {
@@ -248,15 +255,6 @@ fn record(
         started_at: now
             .format(&time::format_description::well_known::Rfc3339)
             .unwrap_or_default(),
-        timeline: timeline.into_spans(),
+        ..Default::default()
     }
-}
-
-fn write_record(run_dir: &RunDir, record: &SandboxRecord) -> Result<(), BootError> {
-    run_dir
-        .write_record(record)
-        .map_err(|source| BootError::RunDir {
-            path: run_dir.path().to_owned(),
-            source,
-        })
 }

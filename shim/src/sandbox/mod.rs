@@ -10,22 +10,25 @@
 //! makes sure that it happens in order and is over when it returns.
 
 mod boot;
+mod journal;
 mod plan;
 mod processes;
 mod run_dir;
 mod timeline;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
 use crate::share::Share;
 use crate::stdio::Streams;
 
 pub(crate) use boot::{BootError, boot};
+use journal::Journal;
 pub(crate) use plan::{Plan, PlanError};
 use processes::Processes;
 pub(crate) use run_dir::RunDir;
+pub(crate) use timeline::LAST as START_SPAN;
 
 /// How long the guest may take to write back what it holds.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,6 +41,7 @@ pub(crate) struct Sandbox {
     pub(crate) streams: Streams,
     processes: Processes,
     share: Mutex<Share>,
+    journal: Journal,
     run_dir: RunDir,
 }
 
@@ -50,6 +54,11 @@ impl Sandbox {
     /// What the guest may see of the host.
     pub(crate) fn share(&self) -> MutexGuard<'_, Share> {
         self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the span `name` of the pod's start, which began at `begin`.
+    pub(crate) fn span(&self, name: &str, begin: Instant) {
+        self.journal.end(name, begin, &self.run_dir);
     }
 
     /// Waits for the VM's end, which comes with the end of any of its
@@ -69,6 +78,9 @@ impl Sandbox {
         self.run_dir.remove();
     }
 }
+
+#[cfg(test)]
+use {timeline::Timeline, vmm_api::SandboxRecord};
 
 #[cfg(test)]
 impl Sandbox {
@@ -100,6 +112,7 @@ impl Sandbox {
             streams: Streams::new(),
             processes,
             share,
+            journal: Journal::new(Timeline::since(Instant::now()), SandboxRecord::default()),
             run_dir,
         }
     }

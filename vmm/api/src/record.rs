@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Content of `<state_dir>/<containerd namespace>/<sandbox id>/sandbox.json`.
 /// Written whole and renamed into place: a reader never sees half of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxRecord {
     /// containerd's id of the sandbox.
     pub sandbox_id: String,
@@ -27,13 +27,17 @@ pub struct SandboxRecord {
     pub pids: Pids,
     /// RFC 3339, UTC.
     pub started_at: String,
-    /// Where the time of the boot went, in order, each span from where the
-    /// one before ended.
+    /// When the shim's server began: microseconds of `CLOCK_MONOTONIC`, so
+    /// that others can lay the timeline beside their own.
+    #[serde(default)]
+    pub began_us: u64,
+    /// Where the time went until the first container ran, in the order in
+    /// which the spans ended. Spans may overlap.
     #[serde(default)]
     pub timeline: Vec<Span>,
 }
 
-/// A part of a boot.
+/// A part of a pod's start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// `network`, `kernel to agent`.
@@ -79,6 +83,7 @@ mod tests {
                 vsock: 4,
             },
             started_at: "2026-01-01T00:00:00Z".into(),
+            began_us: 7,
             timeline: vec![Span {
                 name: "network".into(),
                 begin_us: 1,

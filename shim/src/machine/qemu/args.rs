@@ -101,6 +101,8 @@ fn kernel_command_line(config: &MachineConfig, accelerator: Accelerator, tsc_khz
     parameters.join(" ").trim_end().to_owned()
 }
 
+/// None speaks the interface from before virtio 1.0, which the guest would only
+/// spend time on to find and leave alone.
 fn devices(args: &mut Args, config: &MachineConfig) {
     args.option("chardev", format!("socket,id=vsock,fd={VSOCK_FD}"));
     args.option("device", "vhost-user-vsock-pci,chardev=vsock");
@@ -110,11 +112,11 @@ fn devices(args: &mut Args, config: &MachineConfig) {
         "device",
         format!("vhost-user-fs-pci,chardev=fs,tag={tag},queue-size=1024"),
     );
-    args.option("device", "virtio-rng-pci");
+    args.option("device", "virtio-rng-pci,disable-legacy=on");
     // What the guest frees goes back to the host without being asked for.
     args.option(
         "device",
-        "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
+        "virtio-balloon-pci,disable-legacy=on,free-page-reporting=on,deflate-on-oom=on",
     );
 }
 
@@ -124,7 +126,7 @@ fn network(args: &mut Args, index: usize, net: &NetConfig) {
     args.option(
         "device",
         format!(
-            "virtio-net-pci,netdev=net{index},mac={},host_mtu={},romfile=",
+            "virtio-net-pci,disable-legacy=on,netdev=net{index},mac={},host_mtu={},romfile=",
             escape(&net.mac),
             net.mtu
         ),

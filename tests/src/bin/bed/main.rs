@@ -2,6 +2,7 @@
 //!
 //! Nothing of the host's is touched, and nothing stays: see `e2e::isolation`.
 
+mod bench;
 mod comparison;
 mod demo;
 mod operator;
@@ -22,12 +23,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Bench(bench::Args),
     Demo(demo::Args),
     Up(up::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
+        Verb::Bench(args) => bench::bench(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Up(args) => up::up(&args),
     };

@@ -1,0 +1,187 @@
+//! How a helper gets its order: as one message in the socket that it was
+//! started with as its standard input, and with the message the descriptors.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+
+use super::Task;
+use super::report::Reporter;
+
+/// Bytes of a task as JSON: ids and a few paths.
+const LONGEST: usize = 16 << 10;
+/// Report pipe, three standard streams, and what a task needs beside them.
+const DESCRIPTORS: usize = 5;
+
+/// What a task comes with.
+pub(crate) struct Descriptors<F> {
+    /// The report pipe's writing end.
+    pub(crate) report: F,
+    /// Standard streams of the process that is to be started.
+    pub(crate) streams: [F; 3],
+    /// For an exec, a pidfd of the container's first process.
+    pub(crate) init: Option<F>,
+}
+
+/// Gives the helper at the other end of `socket` its order.
+///
+/// # Errors
+///
+/// The helper is not there any more, or the order is too long.
+pub(crate) fn give(
+    socket: BorrowedFd<'_>,
+    task: &Task,
+    descriptors: &Descriptors<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let task = serde_json::to_vec(task)?;
+    if task.len() > LONGEST {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut all = vec![descriptors.report];
+    all.extend(descriptors.streams);
+    all.extend(descriptors.init);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&all)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    sendmsg(
+        socket,
+        &[IoSlice::new(&task)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// An order, in the helper.
+pub(super) struct Order {
+    pub(super) task: Task,
+    pub(super) reporter: Reporter,
+    pub(super) init: Option<BorrowedFd<'static>>,
+}
+
+/// Waits for the order on standard input; its streams then take the place of
+/// this process's. `None` when the agent has gone, or sent nonsense.
+pub(super) fn await_order() -> Option<Order> {
+    let (task, descriptors) = receive(rustix::stdio::stdin()).ok()??;
+    let [stdin, stdout, stderr] = &descriptors.streams;
+    rustix::stdio::dup2_stdin(stdin).ok()?;
+    rustix::stdio::dup2_stdout(stdout).ok()?;
+    rustix::stdio::dup2_stderr(stderr).ok()?;
+    Some(Order {
+        task: serde_json::from_slice(&task).ok()?,
+        reporter: Reporter::new(kept(descriptors.report)),
+        init: descriptors.init.map(kept),
+    })
+}
+
+fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Descriptors<OwnedFd>)>> {
+    let mut task = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let slices = &mut [IoSliceMut::new(&mut task)];
+        match recvmsg(socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            received => break received?,
+        }
+    };
+    if received
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Ok(None);
+    }
+    task.truncate(received.bytes);
+    let mut all = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
+        _ => Vec::new(),
+    });
+    let (Some(report), Some(stdin), Some(stdout), Some(stderr)) =
+        (all.next(), all.next(), all.next(), all.next())
+    else {
+        return Ok(None);
+    };
+    let init = all.next();
+    let descriptors = Descriptors {
+        report,
+        streams: [stdin, stdout, stderr],
+        init,
+    };
+    Ok(Some((task, descriptors)))
+}
+
+/// A helper is short-lived: what it was given stays open until it ends.
+fn kept(fd: OwnedFd) -> BorrowedFd<'static> {
+    let kept: &'static OwnedFd = Box::leak(Box::new(fd));
+    kept.as_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap()
+    }
+
+    #[test]
+    fn a_task_arrives_with_its_descriptors_in_their_order() {
+        let (ours, theirs) = pair();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let streams = [null.as_fd(), null.as_fd(), write.as_fd()];
+        let report = null.as_fd();
+        let descriptors = Descriptors {
+            report,
+            streams,
+            init: None,
+        };
+        give(ours.as_fd(), &Task::Pause, &descriptors).unwrap();
+        drop(write);
+
+        let (task, received) = receive(theirs.as_fd()).unwrap().unwrap();
+        assert!(matches!(
+            serde_json::from_slice(&task).unwrap(),
+            Task::Pause
+        ));
+        assert!(received.init.is_none());
+        let [_, _, stderr] = received.streams;
+        std::fs::File::from(stderr).write_all(b"err").unwrap();
+        assert_eq!(
+            io::read_to_string(std::fs::File::from(read)).unwrap(),
+            "err"
+        );
+    }
+
+    #[test]
+    fn an_agent_that_is_gone_is_no_order() {
+        let (ours, theirs) = pair();
+        drop(ours);
+        assert!(receive(theirs.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_helper_that_is_gone_is_an_error() {
+        let (ours, theirs) = pair();
+        drop(theirs);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let descriptors = Descriptors {
+            report: null.as_fd(),
+            streams: [null.as_fd(); 3],
+            init: None,
+        };
+        assert!(give(ours.as_fd(), &Task::Pause, &descriptors).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! What is written down about the sandbox: by the boot, and once more when its
+//! first container runs.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use vmm_api::SandboxRecord;
+
+use super::RunDir;
+use super::timeline::{LAST, Timeline};
+
+pub(super) struct Journal {
+    timeline: Timeline,
+    /// Without spans.
+    record: SandboxRecord,
+    complete: AtomicBool,
+}
+
+impl Journal {
+    pub(super) fn new(timeline: Timeline, record: SandboxRecord) -> Self {
+        Self {
+            timeline,
+            record,
+            complete: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn write(&self, run_dir: &RunDir) -> io::Result<()> {
+        run_dir.write_record(&SandboxRecord {
+            began_us: self.timeline.origin_us(),
+            timeline: self.timeline.spans(),
+            ..self.record.clone()
+        })
+    }
+
+    /// Ends a span of the pod's start, and writes everything down with the
+    /// last one.
+    pub(super) fn end(&self, name: &str, begin: Instant, run_dir: &RunDir) {
+        if self.complete.load(Ordering::Relaxed) {
+            return;
+        }
+        self.timeline.end(name, begin);
+        if name == LAST {
+            self.complete.store(true, Ordering::Relaxed);
+            if let Err(error) = self.write(run_dir) {
+                tracing::warn!(%error, "write down how the start went");
+            }
+        }
+    }
+}
