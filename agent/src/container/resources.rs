@@ -7,6 +7,9 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxResources, LinuxThrottleDev
 
 use super::cpuset;
 
+/// The file of a cgroup's share of the disks.
+const IO_WEIGHT: &str = "io.weight";
+
 /// What the guest has, as far as limits depend on it.
 #[derive(Debug, Default)]
 pub(crate) struct Present {
@@ -30,8 +33,10 @@ pub(crate) fn adapt(resources: &mut LinuxResources, cgroup: &Path, present: &Pre
     if let Some(cpu) = resources.cpu_mut() {
         adapt_cpu(cpu, present);
     }
-    if let Some(io) = resources.block_io_mut() {
-        adapt_io(io, cgroup);
+    let weight = resources.block_io_mut().as_mut().and_then(adapt_io);
+    if let Some(weight) = weight.filter(|_| cgroup.join(IO_WEIGHT).exists()) {
+        let unified = resources.unified_mut().get_or_insert_default();
+        unified.entry(IO_WEIGHT.to_owned()).or_insert(weight);
     }
     if let Some(limits) = resources.hugepage_limits_mut() {
         limits.retain(|limit| {
@@ -61,12 +66,13 @@ fn adapt_cpu(cpu: &mut LinuxCpu, present: &Present) {
         .set_realtime_runtime(None);
 }
 
-fn adapt_io(io: &mut LinuxBlockIo, cgroup: &Path) {
-    let weighs = cgroup.join("io.weight").exists() || cgroup.join("io.bfq.weight").exists();
-    if !weighs {
-        io.set_weight(None);
-    }
-    io.set_leaf_weight(None).set_weight_device(None);
+/// The weight is taken out, as the value of [`IO_WEIGHT`]: libcgroups 0.7
+/// computes that in 16 bits, which overflow.
+fn adapt_io(io: &mut LinuxBlockIo) -> Option<String> {
+    let weight = io.weight().filter(|weight| *weight > 0).map(io_weight);
+    io.set_weight(None)
+        .set_leaf_weight(None)
+        .set_weight_device(None);
     let keep = |devices: &Option<Vec<LinuxThrottleDevice>>| {
         let devices = devices.iter().flatten().filter(|device| has_device(device));
         Some(devices.cloned().collect())
@@ -79,6 +85,13 @@ fn adapt_io(io: &mut LinuxBlockIo, cgroup: &Path) {
         .set_throttle_write_bps_device(write_bps)
         .set_throttle_read_iops_device(read_iops)
         .set_throttle_write_iops_device(write_iops);
+    weight
+}
+
+/// 10..=1000 of the specification to 1..=10000 of cgroup v2, as runc does it.
+fn io_weight(weight: u16) -> String {
+    let above = u32::from(weight.clamp(10, 1000)) - 10;
+    (1 + above * 9999 / 990).to_string()
 }
 
 fn has_device(device: &LinuxThrottleDevice) -> bool {
@@ -112,6 +125,12 @@ mod tests {
     }
 
     #[test]
+    fn weights_fill_the_whole_range() {
+        let weights = [10, 500, 1000, u16::MAX].map(io_weight);
+        assert_eq!(weights, ["1", "4950", "10000", "10000"]);
+    }
+
+    #[test]
     fn devices_and_pages_that_the_guest_lacks_are_left_out() {
         let resources = adapted(
             r#"{"hugepageLimits": [{"pageSize": "1GB", "limit": 0}],
@@ -124,6 +143,13 @@ mod tests {
         assert_eq!(unified, ["memory.high"]);
         let io = resources.block_io().as_ref().unwrap();
         assert_eq!(io.weight(), None);
+        assert!(
+            !resources
+                .unified()
+                .as_ref()
+                .unwrap()
+                .contains_key(IO_WEIGHT)
+        );
         assert!(io.throttle_read_bps_device().as_ref().unwrap().is_empty());
     }
 }

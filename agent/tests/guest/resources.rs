@@ -7,7 +7,8 @@ use crate::machine::Shape;
 use crate::pod::{Pod, container, context, sandbox};
 use crate::spec;
 
-const FILES: &str = "cd /sys/fs/cgroup; cat memory.max cpu.max cpu.weight pids.max cpuset.cpus";
+const FILES: &str =
+    "cd /sys/fs/cgroup; cat memory.max cpu.max cpu.weight pids.max cpuset.cpus io.weight";
 
 #[tokio::test]
 async fn limits_are_the_specifications() {
@@ -16,7 +17,10 @@ async fn limits_are_the_specifications() {
     spec["linux"]["resources"]["pids"] = json!({"limit": 99});
     // CPUs 6 and 7 are the host's: the guest has none of them.
     let (stdout, stderr, _) = pod.output_of("c", &spec).await;
-    assert_eq!(stdout, "67108864\n50000 100000\n59\n99\n\n", "{stderr}");
+    assert_eq!(
+        stdout, "67108864\n50000 100000\n59\n99\n\ndefault 4950\n",
+        "{stderr}"
+    );
 }
 
 #[tokio::test]
@@ -50,7 +54,10 @@ async fn limits_can_be_changed_and_devices_stay() {
     let script =
         format!("{FILES}; dd if=/dev/null of=/dev/kmsg count=0 2>/dev/null && echo device");
     let (stdout, _) = pod.output_of_exec("c", &spec::shell(&script)).await;
-    assert_eq!(stdout, "33554432\n20000 50000\n59\n50\n1\ndevice\n");
+    assert_eq!(
+        stdout,
+        "33554432\n20000 50000\n59\n50\n1\ndefault 4950\ndevice\n"
+    );
 }
 
 #[tokio::test]
