@@ -30,7 +30,7 @@ demo: build
 	$(release)/bed demo
 
 # Cheap first: what fails in a second should not wait for a kernel.
-test: lint scripts unit guest-test
+test: lint scripts unit guest-test e2e demo
 
 lint: deps
 	.ci/lint.sh
@@ -46,14 +46,13 @@ unit: build
 guest-test: build
 	guest-kernel-config/boot_test.sh
 
-# The agent in a guest, and pods through real containerds. Not part of `make
-# test` yet.
+# The agent in a guest, and pods through real containerds.
 e2e: build
 	cargo test --locked -p agent
 	cargo test --locked -p e2e
 
 bench: build
-	$(release)/bed bench
+	$(release)/bed bench --picture target/pod-start.svg
 
 install:
 	runtimeclass/install.sh

@@ -58,7 +58,7 @@ microvm=(
 # boot NAME: runs the machine of that name; its console goes to $dir/NAME.
 boot() {
     local -n options=$1
-    timeout "$patience" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 \
+    timeout "$patience" qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 \
         -nodefaults -no-user-config -display none -no-reboot -serial stdio \
         -m 512M -kernel "$kernel" -initrd "$dir/initramfs.cpio" \
         -blockdev null-co,node-name=disk,size=1048576,read-zeroes=on \

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Logs `level` and above. Without the FIFO there is no log: the shim's
-/// standard streams go nowhere.
+/// Logs `level` and above, and a panic. Without the FIFO there is no log: the
+/// shim's standard streams go nowhere.
 pub(crate) fn init(level: &str) {
     let Ok(fifo) = open() else {
         return;
@@ -22,6 +22,7 @@ pub(crate) fn init(level: &str) {
         .finish();
     // Fails only when there is a subscriber already, which then logs.
     let _ = tracing::subscriber::set_global_default(subscriber);
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }
 
 /// Opened for reading too: while containerd restarts nobody else has it open.

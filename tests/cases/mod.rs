@@ -10,6 +10,7 @@ mod lifecycle;
 mod logs;
 mod many;
 mod network;
+mod operator;
 mod restart;
 mod sizing;
 mod stop;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         containers::CASES,
         network::CASES,
         restart::CASES,
+        operator::CASES,
         kernel::CASES,
         sizing::CASES,
         errors::CASES,

@@ -16,6 +16,7 @@ pub mod images;
 pub mod initramfs;
 pub mod isolation;
 pub mod leaks;
+pub mod operator;
 pub mod pod;
 pub mod task;
 pub mod terminal;

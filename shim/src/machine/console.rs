@@ -54,16 +54,17 @@ impl Console {
     }
 }
 
+/// How lines begin that the kernel puts around a stack trace.
+#[rustfmt::skip]
+const TRACE: [&str; 20] = [
+    "<TASK>", "</TASK>", "<IRQ>", "</IRQ>", "Call Trace:", "Hardware name:", "Modules linked in:",
+    "Code:", "RSP:", "RAX:", "RDX:", "RBP:", "R10:", "R13:", "FS:", "CS:", "CR2:", "Kernel Offset:",
+    "---[", "Tainted:",
+];
+
 /// Whether the line is of a stack trace, which is longer than what led to it
-/// and tells a pod's owner nothing.
+/// and tells a pod's owner nothing. The place of the fault (`RIP:`) is kept.
 fn is_of_a_trace(line: &str) -> bool {
-    const AROUND: [&str; 5] = [
-        "<TASK>",
-        "</TASK>",
-        "Call Trace:",
-        "Hardware name:",
-        "Kernel Offset:",
-    ];
     let text = match line.split_once("] ") {
         Some((time, text)) if time.starts_with('[') => text.trim_start(),
         _ => line,
@@ -72,7 +73,7 @@ fn is_of_a_trace(line: &str) -> bool {
     let frame = text
         .rsplit_once("+0x")
         .is_some_and(|(_, offsets)| offsets.contains("/0x"));
-    AROUND.iter().any(|start| text.starts_with(start)) || (frame && !text.starts_with("RIP:"))
+    TRACE.iter().any(|start| text.starts_with(start)) || (frame && !text.starts_with("RIP:"))
 }
 
 /// The guest may write terminal commands: they must not reach an operator's
@@ -106,7 +107,7 @@ mod tests {
         console.append(
             b"no storage was found\r\n\
               [    0.85] Kernel panic - not syncing: Attempted to kill init!\r\n\
-              [    0.85] Call Trace:\r\n[    0.85]  <TASK>\r\n",
+              [    0.85] RAX: ffff888085600000 RBX: 0\r\n[    0.85]  <TASK>\r\n",
         );
         for _ in 0..20 {
             console.append(b"[    0.85]  ? do_exit+0x8b9/0x9c0\r\n");

@@ -51,6 +51,9 @@ fn machine(args: &mut Args, config: &MachineConfig, accelerator: Accelerator) {
     let (accel, cpu) = match accelerator {
         Accelerator::Kvm => ("kvm", "host"),
         Accelerator::Mshv => ("mshv", "host"),
+        // Several CPUs share a thread. With one each, a kernel that patches its
+        // own code while another CPU runs it now and then crashes as it boots.
+        Accelerator::Tcg if config.vcpus > 1 => ("tcg,thread=single", "max"),
         Accelerator::Tcg => ("tcg,thread=multi", "max"),
     };
     args.option("accel", accel);
@@ -177,6 +180,12 @@ mod tests {
         assert_eq!(values(&args, "-smp"), ["3"]);
         assert_eq!(values(&args, "-m"), ["2560M"]);
         assert!(values(&args, "-object")[0].contains("size=2560M,share=on"));
+    }
+
+    #[test]
+    fn emulated_cpus_share_a_thread() {
+        let args = command_line(&config(), Accelerator::Tcg, 1);
+        assert_eq!(values(&args, "-accel"), ["tcg,thread=single"]);
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-
-use crate::operator::Operator;
+use e2e::operator::Operator;
 
 /// What a pod sees of the machine that it runs on.
 pub(crate) struct Sight {

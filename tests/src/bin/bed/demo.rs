@@ -8,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use e2e::bed::{Bed, Handler, Version};
 use e2e::isolation;
 use e2e::leaks::Snapshot;
+use e2e::operator::Operator;
 
 use crate::comparison::{Comparison, Sight};
-use crate::operator::Operator;
 use crate::steps::step;
 use crate::up::prepare;
 

@@ -5,7 +5,6 @@
 mod bench;
 mod comparison;
 mod demo;
-mod operator;
 mod steps;
 mod up;
 

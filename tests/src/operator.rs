@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::bed::Bed;
+use crate::ctr::Ended;
 use anyhow::{Context, Result, ensure};
-use e2e::bed::Bed;
-use e2e::ctr::Ended;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -15,20 +15,24 @@ use tokio::time::timeout;
 const SOON: Duration = Duration::from_secs(60);
 
 /// `kata-mshv` at the bed's containerd.
-pub(crate) struct Operator<'a> {
+pub struct Operator<'a> {
     bed: &'a Bed,
     pods: PathBuf,
 }
 
 impl<'a> Operator<'a> {
-    pub(crate) fn new(bed: &'a Bed) -> Self {
+    /// One who works on `bed`.
+    #[must_use]
+    pub fn new(bed: &'a Bed) -> Self {
         Self {
             bed,
             pods: bed.layout.scratch("pods"),
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// `kata-mshv` with `arguments`; what follows a `--` is the caller's to add.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.bed.product().ctl());
         command
             .args(arguments)
@@ -41,13 +45,21 @@ impl<'a> Operator<'a> {
     }
 
     /// Runs the pod of the manifest `file` and leaves it running.
-    pub(crate) async fn run(&self, file: &str) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// What `kata-mshv` says.
+    pub async fn run(&self, file: &str) -> Result<()> {
         self.done(&["run", "--detach", file]).await?;
         Ok(())
     }
 
     /// Waits for the first line of the pod's log.
-    pub(crate) async fn first_line(&self, pod: &str) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// What `kata-mshv` says.
+    pub async fn first_line(&self, pod: &str) -> Result<String> {
         let mut logs = self.command(&["logs", "--follow", pod]);
         let mut child = logs
             .stdout(Stdio::piped())
@@ -70,7 +82,11 @@ impl<'a> Operator<'a> {
     }
 
     /// Runs `command` in the pod and returns what it says.
-    pub(crate) async fn exec(&self, pod: &str, command: &str) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// What `kata-mshv` says.
+    pub async fn exec(&self, pod: &str, command: &str) -> Result<String> {
         // Options end where the command begins.
         let mut exec = self.command(&["exec"]);
         exec.args([pod, "--", "sh", "-c", command]);
@@ -80,7 +96,11 @@ impl<'a> Operator<'a> {
     }
 
     /// Removes the pod.
-    pub(crate) async fn remove(&self, pod: &str) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// What `kata-mshv` says.
+    pub async fn remove(&self, pod: &str) -> Result<()> {
         self.done(&["rm", "--force", pod]).await?;
         Ok(())
     }
