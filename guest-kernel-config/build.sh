@@ -115,8 +115,10 @@ publish() {
     install -m 0644 "$1/config" "$out/config"
     cmp -s "$1/vmlinux" "$out/vmlinux" || {
         install -m 0644 "$1/vmlinux" "$out/vmlinux.new"
+        rm -f "$out/vmlinux.crc32"
         mv "$out/vmlinux.new" "$out/vmlinux"
     }
+    [[ -s $out/vmlinux.crc32 ]] || "$here/crc32.sh" "$out/vmlinux"
     say "$(cat "$1/release"), vmlinux $size bytes (limit $limit)"
 }
 

@@ -37,7 +37,9 @@ pack() {
     (cd "$dir" && bsdtar --format=ustar -cf - "@$here/initramfs.mtree") |
         bsdtar --format=newc -cf "$2.new" @-
     rm -rf "$dir"
+    rm -f "$2.crc32"
     mv "$2.new" "$2"
+    "$here/crc32.sh" "$2"
 }
 
 main() {

@@ -40,6 +40,8 @@ require_built() {
 place() {
     mkdir -p "$(dirname "$root$3")"
     install -m "$1" "$2" "$root$3.new"
+    # That of the file before is none of this one's.
+    rm -f "$root$3.crc32"
     mv -f "$root$3.new" "$root$3"
     echo "$root$3"
 }

@@ -21,6 +21,7 @@ make_dummies() {
     done
     echo vmlinux >"$KATA_MSHV_GUEST/vmlinux"
     echo initramfs >"$KATA_MSHV_GUEST/initramfs.cpio"
+    echo 00000000 | tee "$KATA_MSHV_GUEST/vmlinux.crc32" >"$KATA_MSHV_GUEST/initramfs.cpio.crc32"
     echo '# default 1' >"$KATA_MSHV_CONFIG"
 }
 
@@ -39,10 +40,12 @@ expected() {
 644 usr/share/kata-mshv-vm-isolation/containerd/config-v2.toml
 644 usr/share/kata-mshv-vm-isolation/containerd/config-v3.toml
 644 usr/share/kata-mshv-vm-isolation/initramfs.cpio
+644 usr/share/kata-mshv-vm-isolation/initramfs.cpio.crc32
 644 usr/share/kata-mshv-vm-isolation/runtimeclass.yaml
 644 usr/share/kata-mshv-vm-isolation/samples/trusted-app.yaml
 644 usr/share/kata-mshv-vm-isolation/samples/untrusted-app.yaml
 644 usr/share/kata-mshv-vm-isolation/vmlinux
+644 usr/share/kata-mshv-vm-isolation/vmlinux.crc32
 LIST
 }
 

@@ -33,7 +33,7 @@ impl Coded for BootError {
             Self::Select(SelectError::NotBuiltIn) => Code::Unimplemented,
             Self::Select(_) => Code::FailedPrecondition,
             Self::Image(ImageError::Read { .. }) => Code::Internal,
-            Self::Image(_) => Code::FailedPrecondition,
+            Self::Image(_) | Self::Checksum(_) => Code::FailedPrecondition,
             Self::Network(error) => network(error),
             Self::Died(_) => Code::Unavailable,
             Self::Silent { .. } => Code::DeadlineExceeded,

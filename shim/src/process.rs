@@ -13,6 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
 
+use crate::jail::{self, Rights};
+
 /// Lines of a process's error output that are kept for its obituary.
 const KEPT_LINES: usize = 20;
 /// Bytes of a kept line: a guest may be able to make a device log.
@@ -47,6 +49,7 @@ pub(crate) struct Program<'a> {
     pub(crate) name: &'static str,
     pub(crate) path: &'a Path,
     pub(crate) key: &'static str,
+    pub(crate) rights: Rights,
 }
 
 /// How many processes have not been reaped yet.
@@ -92,7 +95,7 @@ impl Process {
                 name: program.name,
                 source,
             })?;
-        crate::jail::confine(&mut command);
+        jail::confine(&mut command, program.rights);
         let child = command.spawn().map_err(|source| program.failed(source))?;
         Ok(Self::watch(program.name, child))
     }
@@ -228,6 +231,7 @@ mod tests {
             name: "sh",
             path: Path::new("/bin/sh"),
             key: "none",
+            rights: Rights::Inherited,
         };
         Process::spawn(&program, &["-c".to_owned(), script.to_owned()], Vec::new()).unwrap()
     }
@@ -255,6 +259,7 @@ mod tests {
             name: "qemu",
             path: Path::new("/nonexistent"),
             key: "qemu.path",
+            rights: Rights::None,
         };
         let error = Process::spawn(&program, &[], Vec::new()).err().unwrap();
         assert!(
@@ -271,6 +276,7 @@ mod tests {
             name: "sh",
             path: Path::new("/bin/sh"),
             key: "none",
+            rights: Rights::Inherited,
         };
         let args = ["-c".to_owned(), "echo three >&3".to_owned()];
         let process = Process::spawn(&program, &args, vec![theirs.into()]).unwrap();

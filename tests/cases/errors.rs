@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,9 +17,11 @@ cases![
     any: command_is_missing,
     command_is_not_executable,
     working_directory_is_a_file;
-    vm: kernel_is_missing,
+    vm: working_directory_is_missing,
+    kernel_is_missing,
     kernel_is_cut_short,
     kernel_is_something_else,
+    kernel_is_damaged_inside,
     agent_of_another_version,
     qemu_is_missing,
     built_in_driver,
@@ -91,6 +94,13 @@ async fn working_directory_is_a_file(bed: &Bed) -> Result<()> {
     refused_container(bed, "working directory is a file", spec, &words).await
 }
 
+/// runc would make it, as a folder that the image does not know of.
+async fn working_directory_is_missing(bed: &Bed) -> Result<()> {
+    let spec = container("main", &["true"]).working_dir("/no/such/folder");
+    let words = ["/no/such/folder", "no such file"];
+    refused_container(bed, "working directory is missing", spec, &words).await
+}
+
 async fn kernel_is_missing(bed: &Bed) -> Result<()> {
     let _changed = bed.configure("guest.kernel", "/no/such/vmlinux")?;
     let words = ["/no/such/vmlinux", "guest.kernel"];
@@ -106,6 +116,21 @@ async fn kernel_is_cut_short(bed: &Bed) -> Result<()> {
 
 async fn kernel_is_something_else(bed: &Bed) -> Result<()> {
     kernel_of(bed, "kernel is no kernel", &[0x5a; 4096]).await
+}
+
+/// As a failing disk leaves it: nothing tells before it runs.
+async fn kernel_is_damaged_inside(bed: &Bed) -> Result<()> {
+    let whole = &bed.product().kernel;
+    let mut kernel = fs::read(whole).with_context(|| format!("read {}", whole.display()))?;
+    kernel[3 << 20..4 << 20].fill(0);
+    let path = bed.layout.scratch("holed");
+    fs::write(&path, kernel).with_context(|| format!("write {}", path.display()))?;
+    let checksum = |path: &Path| path.with_extension("crc32");
+    fs::copy(checksum(whole), checksum(&path)).context("copy the kernel's checksum")?;
+    let shown = path.display().to_string();
+    let _changed = bed.configure("guest.kernel", shown.as_str())?;
+    let words = [&*shown, "damaged"];
+    refused_pod(bed, "kernel damaged inside", pod("pod"), &words).await
 }
 
 async fn kernel_of(bed: &Bed, what: &str, bytes: &[u8]) -> Result<()> {

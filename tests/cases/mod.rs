@@ -5,6 +5,7 @@ mod ctr;
 mod ctr_exec;
 mod errors;
 mod exec;
+mod jail;
 mod kernel;
 mod lifecycle;
 mod logs;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         restart::CASES,
         operator::CASES,
         kernel::CASES,
+        jail::CASES,
         sizing::CASES,
         errors::CASES,
         many::CASES,

@@ -12,6 +12,7 @@ use std::path::Path;
 use config::{Devices as Settings, FsCache};
 use protocol::ports;
 
+use crate::jail::Rights;
 use crate::process::{Process, Program, SpawnError};
 
 pub(crate) use handover::Handover;
@@ -55,6 +56,7 @@ pub(crate) fn start_fs(
         name: "kata-mshv-fs",
         path: &settings.fs,
         key: "devices.fs",
+        rights: Rights::Inherited,
     };
     let cache = match settings.fs_cache {
         FsCache::Auto => "auto",
@@ -77,6 +79,7 @@ pub(crate) fn start_vsock(
         name: "kata-mshv-vsock",
         path: &settings.vsock,
         key: "devices.vsock",
+        rights: Rights::Inherited,
     };
     let (listener, frontend) = vhost_user_pair(run_dir, program.name)?;
     let (handover, theirs) = Handover::pair().map_err(DeviceError::Handover)?;

@@ -1,5 +1,6 @@
 //! The virtual machine: what a driver starts, and what is known about it.
 
+mod checksum;
 mod console;
 mod image;
 mod qemu;
@@ -12,6 +13,7 @@ use vmm_api::MachineConfig;
 
 use crate::process::{Process, SpawnError};
 
+pub(crate) use checksum::{ChecksumError, verify};
 pub(crate) use console::Console;
 pub(crate) use image::{ImageError, check_initramfs, check_kernel};
 pub(crate) use select::{SelectError, select};

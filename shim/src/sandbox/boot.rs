@@ -16,7 +16,7 @@ use super::timeline::Timeline;
 use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
-use crate::machine::{self, Driver, ImageError, MachineFds, SelectError};
+use crate::machine::{self, ChecksumError, Driver, ImageError, MachineFds, SelectError};
 use crate::network::{Network, NetworkError};
 use crate::process::SpawnError;
 use crate::share::{MountError, Share};
@@ -32,6 +32,8 @@ pub(crate) enum BootError {
     Select(#[from] SelectError),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
     #[error("make the sandbox's folder {}", path.display())]
     RunDir {
         path: PathBuf,
@@ -79,12 +81,16 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
 
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
-    let greeted = greet(plan, &processes, control, &network, &timeline).await;
+    let greeted = tokio::select! {
+        greeted = greet(plan, &processes, control, &network, &timeline) => greeted,
+        Some(damage) = damage(plan) => Err(damage.into()),
+    };
     let (agent, hello) = match greeted {
         Ok(greeted) => greeted,
         Err(error) => {
             processes.kill().await;
-            return Err(error);
+            // A damaged kernel may also end the VM, or say anything.
+            return Err(damage(plan).await.map_or(error, BootError::from));
         }
     };
     let record = record(plan, driver.as_ref(), &hello, processes.pids());
@@ -103,6 +109,18 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         journal,
         run_dir,
     })
+}
+
+/// Whether kernel or initramfs are not what their checksums say.
+async fn damage(plan: &Plan) -> Option<ChecksumError> {
+    let guest = &plan.config.guest;
+    for path in [guest.kernel.clone(), guest.initramfs.clone()] {
+        let verified = tokio::task::spawn_blocking(move || machine::verify(&path)).await;
+        if let Ok(Err(error)) = verified {
+            return Some(error);
+        }
+    }
+    None
 }
 
 /// Waits for the agent and has it set up the sandbox; says why when the VM

@@ -92,6 +92,7 @@ impl Sandbox {
                 name: "sleep",
                 path,
                 key: "none",
+                rights: crate::jail::Rights::Inherited,
             };
             crate::process::Process::spawn(&program, &["1000".to_owned()], Vec::new()).unwrap()
         };

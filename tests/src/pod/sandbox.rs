@@ -1,7 +1,7 @@
 //! A pod's sandbox.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ctl::cri::Client;
@@ -10,8 +10,13 @@ use ctl::cri::v1::{
     PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
 };
 
+use vmm_api::SandboxRecord;
+
 use super::Limits;
 use crate::bed::{Bed, Handler};
+
+/// Where shims write down what runs.
+const STATE: &str = "/run/kata-mshv-vm-isolation/k8s.io";
 
 /// What a pod shall be.
 pub struct PodSpec {
@@ -153,6 +158,17 @@ impl Pod {
     /// What the runtime answers.
     pub async fn status(&self) -> Result<PodSandboxStatus> {
         Ok(self.client.pod_sandbox_status(&self.id).await?)
+    }
+
+    /// What its shim wrote down about it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such record: the pod has no VM.
+    pub fn record(&self) -> Result<SandboxRecord> {
+        let path = Path::new(STATE).join(&self.id).join("sandbox.json");
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
     }
 
     /// Stops it with its containers.

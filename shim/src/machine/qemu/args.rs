@@ -8,7 +8,9 @@ use super::Accelerator;
 const CONSOLE_FD: usize = 3;
 const VSOCK_FD: usize = 4;
 const FS_FD: usize = 5;
-const FIRST_TAP_FD: usize = 6;
+const KERNEL_FD: usize = 6;
+const INITRAMFS_FD: usize = 7;
+const FIRST_TAP_FD: usize = 8;
 
 /// All arguments after the program's name.
 pub(super) fn command_line(
@@ -75,8 +77,9 @@ fn machine(args: &mut Args, config: &MachineConfig, accelerator: Accelerator) {
 fn boot(args: &mut Args, config: &MachineConfig, accelerator: Accelerator, tsc_khz: u64) {
     // qboot instead of SeaBIOS: nothing to probe, 100 ms sooner.
     args.option("bios", "bios-microvm.bin");
-    args.option("kernel", config.kernel.display().to_string());
-    args.option("initrd", config.initramfs.display().to_string());
+    // By descriptor: QEMU need not be able to reach their folders.
+    args.option("kernel", format!("/proc/self/fd/{KERNEL_FD}"));
+    args.option("initrd", format!("/proc/self/fd/{INITRAMFS_FD}"));
     args.option("append", kernel_command_line(config, accelerator, tsc_khz));
     args.option("chardev", format!("socket,id=console,fd={CONSOLE_FD}"));
     args.option("serial", "chardev:console");
@@ -193,7 +196,7 @@ mod tests {
         let args = command_line(&config(), Accelerator::Kvm, 0);
         assert_eq!(
             values(&args, "-netdev"),
-            ["tap,id=net0,fd=6", "tap,id=net1,fd=7"]
+            ["tap,id=net0,fd=8", "tap,id=net1,fd=9"]
         );
         let devices = values(&args, "-device");
         assert!(

@@ -4,6 +4,7 @@
 mod args;
 mod tsc;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use tokio::net::UnixStream;
 use vmm_api::MachineConfig;
 
 use super::{Console, Driver, Machine, MachineFds};
+use crate::jail::Rights;
 use crate::process::{Process, Program, SpawnError};
 
 /// What executes the guest's instructions.
@@ -61,17 +63,23 @@ impl Driver for Qemu {
             name: "qemu",
             path: &self.path,
             key: "qemu.path",
+            // All that it uses it inherits open.
+            rights: Rights::None,
         };
-        let unconnected = |source| SpawnError::Start {
+        let failed = |source| SpawnError::Start {
             name: "qemu",
             program: self.path.clone(),
             source,
         };
-        let (ours, theirs) = StdUnixStream::pair().map_err(unconnected)?;
-        ours.set_nonblocking(true).map_err(unconnected)?;
-        let console = UnixStream::from_std(ours).map_err(unconnected)?;
+        let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let console = UnixStream::from_std(ours).map_err(failed)?;
+
+        let kernel = File::open(&config.kernel).map_err(failed)?;
+        let initramfs = File::open(&config.initramfs).map_err(failed)?;
 
         let mut inherited: Vec<OwnedFd> = vec![theirs.into(), fds.vsock, fds.fs];
+        inherited.extend([kernel.into(), initramfs.into()]);
         inherited.extend(fds.taps);
         let args = args::command_line(config, self.accelerator, self.tsc.khz());
         let process = Process::spawn(&program, &args, inherited)?;

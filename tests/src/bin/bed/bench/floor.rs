@@ -1,11 +1,12 @@
 //! The least that a VM's start can take: QEMU, kernel and initramfs.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::bed::Bed;
+use e2e::bed::{Bed, Product};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -20,15 +21,15 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// The command line of the running QEMU `pid`.
-    pub(crate) fn like(pid: u32) -> Result<Self> {
+    /// The command line of the running QEMU `pid`, which boots `product`.
+    pub(crate) fn like(pid: u32, product: &Product) -> Result<Self> {
         let path = format!("/proc/{pid}/cmdline");
         let line = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
         let mut words = line.trim_end_matches('\0').split('\0').map(str::to_owned);
         let program = words.next().context("a process without a name")?;
         Ok(Self {
             program,
-            args: bare(words.collect()),
+            args: bare(words.collect(), product),
         })
     }
 
@@ -66,7 +67,7 @@ impl Floor {
 
 /// Leaves out what is connected to inherited descriptors; the console becomes
 /// standard output.
-fn bare(args: Vec<String>) -> Vec<String> {
+fn bare(args: Vec<String>, product: &Product) -> Vec<String> {
     let mut kept = Vec::new();
     let mut args = args.into_iter().peekable();
     while let Some(name) = args.next() {
@@ -77,10 +78,16 @@ fn bare(args: Vec<String>) -> Vec<String> {
             Some(value) if value.starts_with("socket,id=console") => {
                 kept.extend([name, "stdio,id=console,signal=off".to_owned()]);
             }
+            Some(_) if name == "-kernel" => kept.extend([name, path(&product.kernel)]),
+            Some(_) if name == "-initrd" => kept.extend([name, path(&product.initramfs)]),
             Some(value) => kept.extend([name, value]),
         }
     }
     kept
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn is_pods(name: &str, value: &str) -> bool {
@@ -98,13 +105,23 @@ mod tests {
 
     #[test]
     fn what_is_a_pods_is_left_out() {
-        let line = "-nodefaults -m 2048M -chardev socket,id=console,fd=3 -serial chardev:console \
+        let product = Product {
+            bin: "/b".into(),
+            fs: "/f".into(),
+            vsock: "/v".into(),
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+        };
+        let line = "-nodefaults -m 2048M -kernel /proc/self/fd/6 -initrd /proc/self/fd/7 -chardev socket,id=console,fd=3 -serial chardev:console \
                     -chardev socket,id=vsock,fd=4 -device vhost-user-vsock-pci,chardev=vsock \
                     -device virtio-rng-pci -netdev tap,id=net0,fd=6 -device virtio-net-pci,netdev=net0";
-        let kept = bare(line.split_whitespace().map(str::to_owned).collect());
+        let kept = bare(
+            line.split_whitespace().map(str::to_owned).collect(),
+            &product,
+        );
         assert_eq!(
             kept.join(" "),
-            "-nodefaults -m 2048M -chardev stdio,id=console,signal=off \
+            "-nodefaults -m 2048M -kernel /k -initrd /i -chardev stdio,id=console,signal=off \
              -serial chardev:console -device virtio-rng-pci"
         );
     }

@@ -90,8 +90,8 @@ async fn measure(bed: &Bed, args: &Args) -> Result<()> {
 /// A pod of each kind; the floor's QEMU is the one that ours has.
 async fn warm_up(bed: &Bed) -> Result<(Floor, Vec<steady::Memory>)> {
     let pod = start::run(bed, Handler::KataMshv).await?;
-    let record = start::record(&pod)?;
-    let floor = Floor::like(record.pids.vmm)?;
+    let record = pod.record()?;
+    let floor = Floor::like(record.pids.vmm, bed.product())?;
     let memory = steady::memory(&record.pids)?;
     pod.remove().await?;
     start::run(bed, Handler::Runc).await?.remove().await?;

@@ -1,10 +1,8 @@
 //! One start of a pod, measured.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use e2e::bed::{Bed, Handler};
 use e2e::pod::{ContainerSpec, Pod, pod};
 use rustix::time::{ClockId, clock_gettime};
@@ -14,9 +12,6 @@ use super::figures::Figures;
 
 /// From the request for a sandbox to a running container.
 pub(crate) const START: &str = "pod start, whole";
-
-/// Where the shim writes down what runs.
-const STATE: &str = "/run/kata-mshv-vm-isolation/k8s.io";
 
 /// Spans of a start: the caller's, then the shim's. Microseconds since the
 /// request.
@@ -37,7 +32,7 @@ impl Start {
         let mut spans = vec![clock.whole()];
         spans.append(&mut clock.spans);
         if handler == Handler::KataMshv {
-            spans.extend(shifted(&record(&pod)?, clock.origin));
+            spans.extend(shifted(&pod.record()?, clock.origin));
         }
         pod.remove().await?;
         Ok(Self { spans })
@@ -55,13 +50,6 @@ pub(crate) async fn run(bed: &Bed, handler: Handler) -> Result<Pod> {
     let pod = pod("warm").handler(handler).run(bed).await?;
     ContainerSpec::idle("main").start(&pod).await?;
     Ok(pod)
-}
-
-/// What the pod's shim wrote down.
-pub(crate) fn record(pod: &Pod) -> Result<SandboxRecord> {
-    let path = Path::new(STATE).join(&pod.id).join("sandbox.json");
-    let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
 }
 
 /// Every span's figures over all starts, in the order of the first.
