@@ -10,6 +10,7 @@ use crate::ctr::Ended;
 use crate::harness::cases;
 use crate::images::BUSYBOX;
 use crate::operator::Operator;
+use crate::task::IDLE;
 use crate::terminal;
 
 cases![
@@ -36,7 +37,7 @@ fn manifest(bed: &Bed, name: &str, handler: &str, script: &str) -> Result<String
 
 /// A pod that does nothing until it is removed.
 async fn idle(bed: &Bed, operator: &Operator<'_>, name: &str) -> Result<()> {
-    let script = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let [_, _, script] = IDLE;
     let file = manifest(bed, name, bed.handler.name(), script)?;
     operator.run(&file).await
 }

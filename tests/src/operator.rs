@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::ctr::Ended;
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::bed::Bed;
+use crate::ctr::Ended;
 
 /// Longer than a pod takes, even where there is no KVM.
 const SOON: Duration = Duration::from_secs(60);

@@ -2,7 +2,6 @@
 //! first container runs.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use vmm_api::SandboxRecord;
@@ -14,16 +13,11 @@ pub(super) struct Journal {
     timeline: Timeline,
     /// Without spans.
     record: SandboxRecord,
-    complete: AtomicBool,
 }
 
 impl Journal {
     pub(super) fn new(timeline: Timeline, record: SandboxRecord) -> Self {
-        Self {
-            timeline,
-            record,
-            complete: AtomicBool::new(false),
-        }
+        Self { timeline, record }
     }
 
     pub(super) fn write(&self, run_dir: &RunDir) -> io::Result<()> {
@@ -37,15 +31,11 @@ impl Journal {
     /// Ends a span of the pod's start, and writes everything down with the
     /// last one.
     pub(super) fn end(&self, name: &str, begin: Instant, run_dir: &RunDir) {
-        if self.complete.load(Ordering::Relaxed) {
+        if !self.timeline.end(name, begin) || name != LAST {
             return;
         }
-        self.timeline.end(name, begin);
-        if name == LAST {
-            self.complete.store(true, Ordering::Relaxed);
-            if let Err(error) = self.write(run_dir) {
-                tracing::warn!(%error, "write down how the start went");
-            }
+        if let Err(error) = self.write(run_dir) {
+            tracing::warn!(%error, "write down how the start went");
         }
     }
 }

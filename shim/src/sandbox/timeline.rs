@@ -10,7 +10,7 @@ use vmm_api::Span;
 pub(crate) const LAST: &str = "start";
 
 /// Spans since the shim's server began.
-pub(crate) struct Timeline {
+pub(super) struct Timeline {
     origin: Instant,
     spans: Mutex<Vec<Span>>,
 }
@@ -33,18 +33,21 @@ impl Timeline {
     }
 
     /// Ends the span that began at `begin`. Only the first of its name counts:
-    /// what comes after the pod's start is not part of it.
-    pub(crate) fn end(&self, name: &str, begin: Instant) {
+    /// what comes after the pod's start is not part of it. Returns whether it
+    /// counted.
+    pub(super) fn end(&self, name: &str, begin: Instant) -> bool {
         let (begin_us, end_us) = (self.us(begin), self.us(Instant::now()));
-        tracing::debug!(span = name, us = end_us.saturating_sub(begin_us), "start");
         let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        if spans.iter().all(|span| span.name != name) {
-            spans.push(Span {
-                name: name.to_owned(),
-                begin_us,
-                end_us,
-            });
+        if spans.iter().any(|span| span.name == name) {
+            return false;
         }
+        tracing::debug!(span = name, us = end_us.saturating_sub(begin_us), "start");
+        spans.push(Span {
+            name: name.to_owned(),
+            begin_us,
+            end_us,
+        });
+        true
     }
 
     pub(super) fn spans(&self) -> Vec<Span> {
@@ -68,10 +71,10 @@ mod tests {
     fn spans_have_their_begin_and_only_the_first_of_a_name_counts() {
         let origin = Instant::now();
         let timeline = Timeline::since(origin);
-        timeline.end("one", origin);
+        assert!(timeline.end("one", origin));
         let begin = Instant::now();
         timeline.end("two", begin);
-        timeline.end("one", begin);
+        assert!(!timeline.end("one", begin));
         let spans = timeline.spans();
         let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
         assert_eq!(names, ["one", "two"]);

@@ -9,7 +9,6 @@ use ctl::cri::v1::{
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
     PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
 };
-
 use vmm_api::SandboxRecord;
 
 use super::Limits;
