@@ -35,14 +35,18 @@ fn cpu(files: &Files<'_>) -> Result<CpuStats, CgroupError> {
     })
 }
 
+/// The parts are read before the whole. A container that grows meanwhile (its
+/// program is just being loaded) must not seem to have more inactive pages than
+/// pages: what clients compute as its working set would be nothing.
 fn memory(files: &Files<'_>) -> Result<MemoryStats, CgroupError> {
+    let stat = table(&files.text("memory.stat")?);
     Ok(MemoryStats {
         usage: number(&files.text("memory.current")?),
         limit: number(&files.text("memory.max")?),
         peak: number(&files.text("memory.peak")?),
         swap_usage: number(&files.text("memory.swap.current")?),
         swap_limit: number(&files.text("memory.swap.max")?),
-        stat: table(&files.text("memory.stat")?),
+        stat,
         events: table(&files.text("memory.events")?),
         ..Default::default()
     })
@@ -157,6 +161,28 @@ mod tests {
         assert_eq!((stats.pids.current, stats.pids.limit), (3, 0));
         let io = &stats.io[0];
         assert_eq!((io.major, io.read_bytes, io.write_ops), (254, 10, 2));
+    }
+
+    /// The kernel answers the read of `memory.stat` once the container has grown.
+    #[test]
+    fn a_container_that_grows_meanwhile_is_larger_than_its_parts() {
+        let cgroup = tempfile::tempdir().unwrap();
+        let (stat, current) = (
+            cgroup.path().join("memory.stat"),
+            cgroup.path().join("memory.current"),
+        );
+        std::fs::write(&current, "4096\n").unwrap();
+        let owner = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &stat, rustix::fs::FileType::Fifo, owner, 0).unwrap();
+        let kernel = std::thread::spawn(move || {
+            let mut stat = std::fs::File::create(stat).unwrap();
+            std::fs::write(current, "40960\n").unwrap();
+            std::io::Write::write_all(&mut stat, b"inactive_file 36864\n").unwrap();
+        });
+        let stats = read(cgroup.path()).unwrap();
+        kernel.join().unwrap();
+        let memory = &stats.memory;
+        assert_eq!((memory.usage, memory.stat["inactive_file"]), (40960, 36864));
     }
 
     #[test]
