@@ -12,6 +12,7 @@ ALLOWED = {
     "protocol": set(),
     "vmm-api": set(),
     "probe": set(),
+    "monitor": {"vmm-api"},
     "config": set(),
     "vsock-device": set(),
     "fs-device": set(),

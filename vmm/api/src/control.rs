@@ -1,0 +1,176 @@
+//! What is said on the control socket between the shim and the built-in VMM.
+//!
+//! A `SOCK_SEQPACKET` socket, descriptor [`CONTROL_FD`] of the VMM's process.
+//! Each message is one JSON value of at most [`MAX_MESSAGE`] bytes. The shim
+//! sends [`Request`]s, the first of which is [`Request::Start`] with the
+//! machine's descriptors beside it (`SCM_RIGHTS`); the VMM sends [`Message`]s,
+//! one answer for each request in their order, and events between them. When
+//! either side closes its end, the machine is over.
+
+use serde::{Deserialize, Serialize};
+
+use crate::MachineConfig;
+
+/// Number of the control socket in the VMM's process.
+pub const CONTROL_FD: i32 = 3;
+
+/// Longest message, bytes.
+pub const MAX_MESSAGE: usize = 64 << 10;
+
+/// Most descriptors beside [`Request::Start`]. The kernel's own limit is 253
+/// (unix(7), `SCM_RIGHTS`).
+pub const MAX_DESCRIPTORS: usize = 64;
+
+/// What the shim asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Request {
+    /// Make the machine and run it. Once, and first.
+    Start {
+        /// What it is to be.
+        machine: MachineConfig,
+        /// What the descriptors beside the message are, in their order.
+        descriptors: Vec<Descriptor>,
+    },
+    /// Stop executing instructions until `Resume`. Nothing is lost: device
+    /// processes finish what they are at.
+    Pause,
+    /// Go on after `Pause`.
+    Resume,
+    /// End the machine at once, whatever it is doing.
+    Stop,
+    /// What the machine has done so far.
+    Stats,
+}
+
+/// What a descriptor beside [`Request::Start`] is. Kernel and initramfs have
+/// to be there; a device exists if its descriptor does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Descriptor {
+    /// The kernel, readable.
+    Kernel,
+    /// The initramfs, readable.
+    Initramfs,
+    /// Where the guest's console goes, writable: a pipe, a socket or a file.
+    /// What is written faster than it is read is lost.
+    Console,
+    /// Connected to the virtio-fs device's vhost-user socket.
+    Fs,
+    /// Connected to the vsock device's vhost-user socket.
+    Vsock,
+    /// A tap; one per entry of `MachineConfig::nets`, in that order.
+    Tap,
+}
+
+/// What the VMM says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// To the oldest request that has none yet.
+    Answer(Answer),
+    /// Unasked.
+    Event(Event),
+}
+
+/// How a request went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// As asked.
+    Done,
+    /// To [`Request::Stats`].
+    Stats(Stats),
+    /// Not at all; after a refused `Start` the VMM ends.
+    Refused {
+        /// The error with its causes, one line.
+        why: String,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The machine is over. The last message: the VMM ends with it.
+    Stopped {
+        /// Why.
+        reason: StopReason,
+    },
+}
+
+/// Why a machine is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The guest ended itself in an orderly way.
+    Exited {
+        /// What it said: 0 if all was well.
+        status: u8,
+    },
+    /// The guest asked for a reset of the machine.
+    Rebooted,
+    /// The guest's kernel panicked.
+    Panicked,
+    /// The guest lost control of its processor.
+    TripleFault,
+    /// By [`Request::Stop`].
+    Requested,
+    /// A device process is gone, or broke the protocol.
+    DeviceLost {
+        /// Which: `fs`, `vsock`.
+        device: String,
+    },
+    /// The hypervisor could not go on.
+    Failed {
+        /// With what, and why: one line.
+        what: String,
+    },
+}
+
+/// Counts since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Processors that exist.
+    pub vcpus: u32,
+    /// Exits to the VMM because of an I/O port.
+    pub port_exits: u64,
+    /// Exits to the VMM because of a device register.
+    pub register_exits: u64,
+    /// Exits to the VMM for anything else.
+    pub other_exits: u64,
+    /// Bytes of the console that nobody took in time.
+    pub console_lost: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survives<T>(value: &T, text: &str)
+    where
+        T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug,
+    {
+        assert_eq!(serde_json::to_string(value).unwrap(), text);
+        assert_eq!(&serde_json::from_str::<T>(text).unwrap(), value);
+    }
+
+    #[test]
+    fn the_words_on_the_wire_stay() {
+        survives(&Request::Pause, r#""pause""#);
+        survives(&Message::Answer(Answer::Done), r#"{"answer":"done"}"#);
+        let reason = StopReason::Exited { status: 3 };
+        survives(
+            &Message::Event(Event::Stopped { reason }),
+            r#"{"event":{"stopped":{"reason":{"exited":{"status":3}}}}}"#,
+        );
+        survives(&StopReason::TripleFault, r#""triple_fault""#);
+    }
+
+    #[test]
+    fn an_unknown_request_is_an_error() {
+        for text in [r#""explode""#, r#"{"start":{"machine":{}}}"#, "", "[]"] {
+            assert!(serde_json::from_str::<Request>(text).is_err(), "{text}");
+        }
+    }
+}

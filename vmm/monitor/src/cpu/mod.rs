@@ -1,0 +1,13 @@
+//! The guest's processors.
+
+mod cpuid;
+mod gate;
+mod kick;
+mod registers;
+mod thread;
+mod vcpu;
+
+pub use cpuid::Template;
+pub use gate::{Gate, Wanted};
+pub use thread::{Surroundings, Thread, ThreadError};
+pub use vcpu::{Vcpu, VcpuError};

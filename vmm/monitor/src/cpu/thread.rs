@@ -1,0 +1,109 @@
+//! A processor that runs: a thread of its own that enters the guest and
+//! handles what it comes out for.
+
+use std::io;
+use std::os::unix::thread::JoinHandleExt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::sys::pthread::pthread_kill;
+
+use super::gate::Gate;
+use super::kick::{self, Kickable};
+use super::vcpu::Vcpu;
+use crate::exits::{Exits, Next};
+use crate::over::Over;
+use vmm_api::StopReason;
+
+/// Most that handling an exit takes, with room to spare.
+const STACK: usize = 128 << 10;
+
+/// A processor cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ThreadError {
+    /// No signal to stop it by.
+    #[error("handle the signal that stops processors")]
+    Signal(#[source] Errno),
+    /// No thread.
+    #[error("start the thread of processor {id}")]
+    Spawn {
+        /// Which processor.
+        id: u8,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A running processor.
+pub struct Thread(JoinHandle<()>);
+
+/// What a processor works with.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Tells it to wait or to end.
+    pub gate: Arc<Gate>,
+    /// Handles what it leaves the guest for.
+    pub exits: Arc<Exits>,
+    /// Where it says that the machine is over.
+    pub over: Arc<Over>,
+}
+
+impl Thread {
+    /// Makes sure that [`Self::kick`] works. Once, before the first thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn prepare() -> Result<(), ThreadError> {
+        kick::install().map_err(ThreadError::Signal)
+    }
+
+    /// Runs `vcpu` from now on.
+    ///
+    /// # Errors
+    /// When there can be no more threads.
+    pub fn start(vcpu: Vcpu, around: Surroundings) -> Result<Self, ThreadError> {
+        let id = vcpu.id;
+        std::thread::Builder::new()
+            .name(format!("vcpu{id}"))
+            .stack_size(STACK)
+            .spawn(move || run(vcpu, &around))
+            .map(Self)
+            .map_err(|source| ThreadError::Spawn { id, source })
+    }
+
+    /// Gets it out of the guest, to look at its gate.
+    pub fn kick(&self) {
+        // Fails only for a thread that has ended.
+        let _ = pthread_kill(self.0.as_pthread_t(), kick::SIGNAL);
+    }
+
+    /// Waits for its end.
+    pub fn join(self) {
+        // A panic has been reported by the thread itself.
+        let _ = self.0.join();
+    }
+}
+
+fn run(mut vcpu: Vcpu, around: &Surroundings) {
+    let mut processor = Kickable::new(&mut vcpu.fd);
+    while around.gate.pass() {
+        let next = match processor.vcpu().run() {
+            Ok(exit) => around.exits.handle(exit),
+            Err(error) => match Errno::from_raw(error.errno()) {
+                Errno::EINTR | Errno::EAGAIN => {
+                    processor.clear();
+                    Next::Enter
+                }
+                errno => Next::End(StopReason::Failed {
+                    what: format!("enter the guest on processor {}: {errno}", vcpu.id),
+                }),
+            },
+        };
+        if let Next::End(reason) = next {
+            around.over.declare(reason);
+            break;
+        }
+    }
+}

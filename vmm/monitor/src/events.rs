@@ -1,0 +1,215 @@
+//! What the main thread waits for.
+//!
+//! One epoll set with a token for each descriptor. Any thread may add to it:
+//! a device starts on a processor's thread and is served on the main one.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::virtio::Slot;
+
+/// Events that are taken at once.
+const BATCH: usize = 16;
+
+/// Whose descriptor it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The control socket has a message, or is closed.
+    Control,
+    /// The machine is over.
+    Over,
+    /// A device's.
+    Device {
+        /// Where the device is.
+        slot: Slot,
+        /// Which of its descriptors.
+        source: u16,
+    },
+}
+
+impl Token {
+    const CONTROL: u64 = 1 << 32;
+    const OVER: u64 = 2 << 32;
+
+    fn encode(self) -> u64 {
+        match self {
+            Self::Control => Self::CONTROL,
+            Self::Over => Self::OVER,
+            Self::Device { slot, source } => {
+                let slot = slot.number() as u64;
+                slot << 16 | u64::from(source)
+            }
+        }
+    }
+
+    fn decode(data: u64) -> Option<Self> {
+        match data {
+            Self::CONTROL => Some(Self::Control),
+            Self::OVER => Some(Self::Over),
+            _ => Some(Self::Device {
+                slot: Slot::new(usize::try_from(data >> 16).ok()?)?,
+                source: u16::try_from(data & 0xffff).ok()?,
+            }),
+        }
+    }
+}
+
+/// The set. Clones are the same set.
+#[derive(Clone)]
+pub struct Events(Arc<Epoll>);
+
+impl Events {
+    /// An empty set.
+    ///
+    /// # Errors
+    /// When the kernel gives none.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?)))
+    }
+
+    /// Watches `fd` until it is closed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn watch(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        self.add(fd, token, EpollFlags::EPOLLIN)
+    }
+
+    fn add(&self, fd: impl AsFd, token: Token, flags: EpollFlags) -> io::Result<()> {
+        Ok(self.0.add(fd, EpollEvent::new(flags, token.encode()))?)
+    }
+
+    /// Waits for events, and lists them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn wait(&self) -> io::Result<Vec<Token>> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = match self.0.wait(&mut events, EpollTimeout::NONE) {
+            Err(Errno::EINTR) => 0,
+            waited => waited?,
+        };
+        let ready = events.iter().take(count);
+        Ok(ready.filter_map(|e| Token::decode(e.data())).collect())
+    }
+
+    /// For a device in `slot`.
+    #[must_use]
+    pub fn sources(&self, slot: Slot) -> Sources {
+        Sources {
+            events: self.clone(),
+            slot,
+            watched: Vec::new(),
+        }
+    }
+}
+
+/// What to wait for of a device's descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// That it can be read.
+    Readable,
+    /// That its other end is closed.
+    HangUp,
+}
+
+/// The descriptors that one device watches. They are forgotten when this is
+/// dropped.
+pub struct Sources {
+    events: Events,
+    slot: Slot,
+    watched: Vec<OwnedFd>,
+}
+
+impl Sources {
+    /// Calls the device's `serve` with `source` when `fd` is ready.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn watch(&mut self, fd: BorrowedFd<'_>, source: u16, what: Interest) -> io::Result<()> {
+        let flags = match what {
+            Interest::Readable => EpollFlags::EPOLLIN,
+            Interest::HangUp => EpollFlags::EPOLLRDHUP,
+        };
+        let slot = self.slot;
+        // A descriptor of our own: whatever happens to the other, this one can
+        // be taken out of the set again.
+        let own = fd.try_clone_to_owned()?;
+        self.events
+            .add(&own, Token::Device { slot, source }, flags)?;
+        self.watched.push(own);
+        Ok(())
+    }
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        for fd in &self.watched {
+            // It is in the set: it was added, and only this removes it.
+            let _ = self.events.0.delete(fd);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        let slot = Slot::new(31).unwrap();
+        for token in [
+            Token::Control,
+            Token::Over,
+            Token::Device { slot, source: 0 },
+            Token::Device {
+                slot,
+                source: u16::MAX,
+            },
+        ] {
+            assert_eq!(Token::decode(token.encode()), Some(token));
+        }
+        assert_eq!(Token::decode(32 << 16), None);
+        assert_eq!(Token::decode(u64::MAX), None);
+    }
+
+    #[test]
+    fn what_a_device_watches_is_forgotten_with_it() {
+        let events = Events::new().unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let (other, mut end) = UnixStream::pair().unwrap();
+        events.watch(&other, Token::Control).unwrap();
+        let slot = Slot::new(3).unwrap();
+        let mut sources = events.sources(slot);
+        sources
+            .watch(theirs.as_fd(), 7, Interest::Readable)
+            .unwrap();
+        ours.write_all(b"x").unwrap();
+        let token = Token::Device { slot, source: 7 };
+        assert_eq!(events.wait().unwrap(), [token]);
+        drop(sources);
+        end.write_all(b"x").unwrap();
+        assert_eq!(events.wait().unwrap(), [Token::Control]);
+    }
+
+    #[test]
+    fn a_hang_up_is_told_and_data_is_not() {
+        let events = Events::new().unwrap();
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let mut sources = events.sources(Slot::new(0).unwrap());
+        sources.watch(theirs.as_fd(), 1, Interest::HangUp).unwrap();
+        ours.write_all(b"x").unwrap();
+        let (other, mut end) = UnixStream::pair().unwrap();
+        events.watch(&other, Token::Control).unwrap();
+        end.write_all(b"x").unwrap();
+        assert_eq!(events.wait().unwrap(), [Token::Control]);
+        drop(ours);
+        assert_eq!(events.wait().unwrap().len(), 2);
+    }
+}

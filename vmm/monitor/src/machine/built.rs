@@ -1,0 +1,204 @@
+//! A machine that KVM has everything of, and that does not run yet.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VmFd};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::running::{RunError, Running};
+use super::setup::Setup;
+use crate::boot::{self, BootError, CommandLine, CommandLineError, Cpus};
+use crate::cpu::{Template, Vcpu, VcpuError};
+use crate::events::{Events, Token};
+use crate::exits::{Counts, Exits};
+use crate::memory::ram::{self, RamError};
+use crate::over::Over;
+use crate::ports::Ports;
+use crate::virtio::Slot;
+use crate::virtio::slots::{AttachError, Slots, SlotsError};
+
+/// A machine that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// KVM refuses.
+    #[error("{step}")]
+    Kvm {
+        /// What was attempted.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: kvm_ioctls::Error,
+    },
+    /// A system call of this process's own.
+    #[error("{step}")]
+    System {
+        /// What was attempted.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No memory.
+    #[error(transparent)]
+    Ram(#[from] RamError),
+    /// No place for devices.
+    #[error(transparent)]
+    Slots(#[from] SlotsError),
+    /// A device.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A processor.
+    #[error(transparent)]
+    Vcpu(#[from] VcpuError),
+    /// The command line.
+    #[error(transparent)]
+    CommandLine(#[from] CommandLineError),
+    /// Kernel, initramfs, or what they are told.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+}
+
+/// A machine that does not run yet.
+pub struct Built {
+    pub(super) vcpus: Vec<Vcpu>,
+    pub(super) exits: Arc<Exits>,
+    pub(super) over: Arc<Over>,
+    pub(super) vm: VmFd,
+}
+
+impl Built {
+    /// Builds it. What its devices wait for is waited for with `events`, and
+    /// so is its end.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn new(mut setup: Setup, events: &Events) -> Result<Self, BuildError> {
+        let kvm = Kvm::new().map_err(kvm_step("open /dev/kvm"))?;
+        let vm = kvm.create_vm().map_err(kvm_step("create a machine"))?;
+        vm.create_irq_chip()
+            .map_err(kvm_step("create interrupt controllers"))?;
+        let memory = ram::allocate(setup.memory_mib)?;
+        let slots = Arc::new(Slots::new()?);
+        give_memory(&vm, &memory, &slots)?;
+
+        let cpus = Cpus {
+            possible: setup.vcpus,
+        };
+        let vcpus = processors(&kvm, &vm, &memory, &setup, cpus)?;
+        let boot_vcpu = vcpus.first();
+        let tsc_khz = boot_vcpu.and_then(Vcpu::tsc_khz);
+        let command_line = CommandLine::of_machine(setup.vcpus, tsc_khz, &setup.parameters)?;
+        let entry = boot::load(&memory, &mut setup.images, &command_line, cpus)?;
+        if let Some(vcpu) = boot_vcpu {
+            vcpu.boot_at(entry)?;
+        }
+
+        for device in setup.devices {
+            slots.attach(device, &vm, &memory, events)?;
+        }
+        let ports = serial_port(&vm, setup.console, memory)?;
+        let over = Over::new().map_err(system_step("make the machine's end an event"))?;
+        events
+            .watch(borrowed(&over), Token::Over)
+            .map_err(system_step("wait for the machine's end"))?;
+        Ok(Self {
+            vcpus,
+            exits: Arc::new(Exits {
+                ports,
+                slots,
+                counts: Counts::default(),
+            }),
+            over: Arc::new(over),
+            vm,
+        })
+    }
+
+    /// Lets it run.
+    ///
+    /// # Errors
+    /// When its processors cannot get threads.
+    pub fn run(self) -> Result<Running, RunError> {
+        Running::start(self)
+    }
+}
+
+fn processors(
+    kvm: &Kvm,
+    vm: &VmFd,
+    memory: &GuestMemoryMmap,
+    setup: &Setup,
+    cpus: Cpus,
+) -> Result<Vec<Vcpu>, BuildError> {
+    let supported = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(kvm_step("ask for the processor's features"))?;
+    let template = Template::new(&supported, cpus.possible);
+    let made = (0..setup.vcpus).map(|id| Vcpu::new(vm, id, &template, memory));
+    Ok(made.collect::<Result<_, _>>()?)
+}
+
+fn serial_port(
+    vm: &VmFd,
+    console: Option<std::os::fd::OwnedFd>,
+    memory: GuestMemoryMmap,
+) -> Result<Ports, BuildError> {
+    let interrupt = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
+        .map_err(system_step("make an event of the serial port's interrupt"))?;
+    vm.register_irqfd(&interrupt, Ports::SERIAL_LINE)
+        .map_err(kvm_step("connect the serial port's interrupt"))?;
+    Ports::new(console, interrupt, memory).map_err(system_step("use the console's descriptor"))
+}
+
+/// RAM in slots from 0 on, then the device registers, which the guest can only
+/// read.
+fn give_memory(vm: &VmFd, memory: &GuestMemoryMmap, slots: &Slots) -> Result<(), BuildError> {
+    let mut regions: Vec<_> = memory
+        .iter()
+        .map(|region| kvm_userspace_memory_region {
+            guest_phys_addr: region.start_addr().0,
+            memory_size: region.len(),
+            userspace_addr: region.as_ptr() as u64,
+            ..kvm_userspace_memory_region::default()
+        })
+        .collect();
+    let registers = Slot::all().next().map_or(0, Slot::address);
+    regions.push(kvm_userspace_memory_region {
+        flags: KVM_MEM_READONLY,
+        guest_phys_addr: registers,
+        memory_size: Slot::TOTAL,
+        userspace_addr: slots.windows().host_address(),
+        ..kvm_userspace_memory_region::default()
+    });
+    for (slot, region) in (0_u32..).zip(regions) {
+        set_region(vm, kvm_userspace_memory_region { slot, ..region })
+            .map_err(kvm_step("give the guest its memory"))?;
+    }
+    Ok(())
+}
+
+#[allow(unsafe_code)] // KVM is given memory by its address.
+fn set_region(vm: &VmFd, region: kvm_userspace_memory_region) -> Result<(), kvm_ioctls::Error> {
+    // SAFETY: the region is a whole mapping of guest memory or of the device
+    // registers, which are accessed as memory that others change. Processors
+    // are what reaches it, and each holds the memory's mapping; the registers'
+    // is held by their slots, which the exits of every processor's thread hold.
+    unsafe { vm.set_user_memory_region(region) }
+}
+
+#[allow(unsafe_code)] // The type lends its descriptor by number only.
+fn borrowed(over: &Over) -> BorrowedFd<'_> {
+    // SAFETY: `over` keeps it open for the borrow's life.
+    unsafe { BorrowedFd::borrow_raw(over.as_raw_fd()) }
+}
+
+fn kvm_step(step: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> BuildError {
+    move |source| BuildError::Kvm { step, source }
+}
+
+fn system_step(step: &'static str) -> impl FnOnce(io::Error) -> BuildError {
+    move |source| BuildError::System { step, source }
+}

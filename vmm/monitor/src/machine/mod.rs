@@ -1,0 +1,18 @@
+//! The machine, phase by phase: each phase is a type, and each is made from
+//! the one before.
+//!
+//! ```text
+//! MachineConfig ─ check ─> Setup ─ build ─> Built ─ run ─> Running
+//!   (what the              (checked, with    (KVM has       (threads;
+//!    shim sent)             open files)       everything)    pause, resume)
+//! ```
+
+mod built;
+mod running;
+mod setup;
+mod state;
+
+pub use built::{BuildError, Built};
+pub use running::{RunError, Running};
+pub use setup::{Setup, SetupError};
+pub use state::{State, StateError};

@@ -1,0 +1,131 @@
+//! A machine that runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kvm_ioctls::VmFd;
+use vmm_api::{Stats, StopReason};
+
+use super::built::Built;
+use super::state::{Action, State, StateError};
+use crate::cpu::{Gate, Surroundings, Thread, ThreadError, Wanted};
+use crate::error;
+use crate::exits::Exits;
+use crate::over::Over;
+use crate::virtio::Slot;
+
+/// A machine that cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// One of its processors.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
+/// A machine that runs. Dropped, it is over.
+pub struct Running {
+    state: State,
+    gate: Arc<Gate>,
+    threads: Vec<Thread>,
+    exits: Arc<Exits>,
+    over: Arc<Over>,
+    /// Device wiring needs it for as long as there are devices.
+    _vm: VmFd,
+}
+
+impl Running {
+    pub(super) fn start(built: Built) -> Result<Self, RunError> {
+        Thread::prepare()?;
+        let mut running = Self {
+            state: State::Running,
+            gate: Arc::default(),
+            threads: Vec::new(),
+            exits: built.exits,
+            over: built.over,
+            _vm: built.vm,
+        };
+        for vcpu in built.vcpus {
+            let thread = Thread::start(vcpu, running.surroundings())?;
+            running.threads.push(thread);
+        }
+        Ok(running)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            gate: Arc::clone(&self.gate),
+            exits: Arc::clone(&self.exits),
+            over: Arc::clone(&self.over),
+        }
+    }
+
+    /// Why it is over, if it is.
+    #[must_use]
+    pub fn over(&self) -> Option<StopReason> {
+        self.over.reason()
+    }
+
+    /// Serves a device.
+    pub fn serve(&self, slot: Slot, source: u16) {
+        if let Err(lost) = self.exits.slots.serve(slot, source) {
+            eprintln!("{}", error::chain(&lost));
+            let device = lost.device.to_owned();
+            self.over.declare(StopReason::DeviceLost { device });
+        }
+    }
+
+    /// Holds it still: no processor is in the guest when this returns.
+    ///
+    /// # Errors
+    /// When it is paused already.
+    pub fn pause(&mut self) -> Result<(), StateError> {
+        self.state = self.state.after(Action::Pause)?;
+        self.gate.tell(Wanted::Park);
+        self.kick();
+        self.gate.all_parked(self.threads.len());
+        Ok(())
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it is not paused.
+    pub fn resume(&mut self) -> Result<(), StateError> {
+        self.state = self.state.after(Action::Resume)?;
+        self.gate.tell(Wanted::Run);
+        Ok(())
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counts = &self.exits.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            vcpus: u32::try_from(self.threads.len()).unwrap_or(u32::MAX),
+            port_exits: read(&counts.port),
+            register_exits: read(&counts.register),
+            other_exits: read(&counts.other),
+            console_lost: self.exits.ports.flush(),
+        }
+    }
+
+    /// Writes out the last of its console.
+    pub fn flush_console(&self) {
+        self.exits.ports.flush();
+    }
+
+    fn kick(&self) {
+        self.threads.iter().for_each(Thread::kick);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gate.tell(Wanted::End);
+        self.kick();
+        for thread in self.threads.drain(..) {
+            thread.join();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A machine's configuration, checked, with its files open.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use vmm_api::{Descriptor, MachineConfig};
+
+use crate::boot::{Images, MOST_CPUS};
+use crate::virtio::device::Device;
+use crate::virtio::rng::Rng;
+use crate::virtio::vhost_user::{self, TagError, VhostUser, VhostUserError};
+
+/// A configuration that no machine can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Too few or too many.
+    #[error("{vcpus} processors: a machine has 1 to {MOST_CPUS}")]
+    Vcpus {
+        /// As asked for.
+        vcpus: u32,
+    },
+    /// The message and its descriptors do not belong together.
+    #[error("{named} descriptors are named and {sent} were sent")]
+    Count {
+        /// In the message.
+        named: usize,
+        /// Beside it.
+        sent: usize,
+    },
+    /// One that has to be there is not.
+    #[error("the descriptor of the {what:?} is missing")]
+    Missing {
+        /// Which.
+        what: Descriptor,
+    },
+    /// One that can be there once is there twice.
+    #[error("there are two descriptors of the {what:?}")]
+    Twice {
+        /// Which.
+        what: Descriptor,
+    },
+    /// Devices that this version does not have.
+    #[error("network interfaces are not served yet")]
+    Nets,
+    /// The share has no name for the guest.
+    #[error(transparent)]
+    Tag(#[from] TagError),
+    /// A device process cannot be reached.
+    #[error(transparent)]
+    VhostUser(#[from] VhostUserError),
+}
+
+/// What a machine is made of.
+pub struct Setup {
+    /// Processors at its start.
+    pub vcpus: u8,
+    /// Guest memory, MiB.
+    pub memory_mib: u64,
+    /// What it starts.
+    pub images: Images,
+    /// Kernel parameters beside the machine's own.
+    pub parameters: String,
+    /// Where its console goes.
+    pub console: Option<OwnedFd>,
+    /// Its devices, in the order of their slots.
+    pub devices: Vec<Box<dyn Device>>,
+}
+
+impl Setup {
+    /// Checks `config`; `descriptors` say what each of `fds` is.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn check(
+        config: &MachineConfig,
+        descriptors: &[Descriptor],
+        fds: Vec<OwnedFd>,
+    ) -> Result<Self, SetupError> {
+        let vcpus = u8::try_from(config.vcpus)
+            .ok()
+            .filter(|count| (1..=MOST_CPUS).contains(count))
+            .ok_or(SetupError::Vcpus {
+                vcpus: config.vcpus,
+            })?;
+        let mut given = Given::new(descriptors, fds)?;
+        if !config.nets.is_empty() {
+            return Err(SetupError::Nets);
+        }
+        let images = Images {
+            kernel: File::from(given.need(Descriptor::Kernel)?),
+            initramfs: File::from(given.need(Descriptor::Initramfs)?),
+        };
+        Ok(Self {
+            vcpus,
+            memory_mib: config.memory_mib,
+            images,
+            parameters: config.kernel_parameters.clone(),
+            console: given.take(Descriptor::Console)?,
+            devices: devices(config, &mut given)?,
+        })
+    }
+}
+
+/// vsock first: it is what the agent waits for.
+fn devices(config: &MachineConfig, given: &mut Given) -> Result<Vec<Box<dyn Device>>, SetupError> {
+    let mut devices: Vec<Box<dyn Device>> = Vec::new();
+    if let Some(socket) = given.take(Descriptor::Vsock)? {
+        let identity = vhost_user::vsock(config.guest_cid);
+        devices.push(Box::new(VhostUser::new(
+            identity,
+            UnixStream::from(socket),
+        )?));
+    }
+    if let Some(socket) = given.take(Descriptor::Fs)? {
+        let identity = vhost_user::fs(&config.share_tag)?;
+        devices.push(Box::new(VhostUser::new(
+            identity,
+            UnixStream::from(socket),
+        )?));
+    }
+    devices.push(Box::new(Rng::default()));
+    Ok(devices)
+}
+
+/// Descriptors that nobody has taken yet.
+struct Given(Vec<(Descriptor, OwnedFd)>);
+
+impl Given {
+    fn new(descriptors: &[Descriptor], fds: Vec<OwnedFd>) -> Result<Self, SetupError> {
+        if descriptors.len() != fds.len() {
+            return Err(SetupError::Count {
+                named: descriptors.len(),
+                sent: fds.len(),
+            });
+        }
+        Ok(Self(descriptors.iter().copied().zip(fds).collect()))
+    }
+
+    /// The only one of its kind, if it is there.
+    fn take(&mut self, what: Descriptor) -> Result<Option<OwnedFd>, SetupError> {
+        let (mut these, others) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(kind, _)| *kind == what);
+        self.0 = others;
+        match these.len() {
+            0 | 1 => Ok(these.pop().map(|(_, fd)| fd)),
+            _ => Err(SetupError::Twice { what }),
+        }
+    }
+
+    fn need(&mut self, what: Descriptor) -> Result<OwnedFd, SetupError> {
+        self.take(what)?.ok_or(SetupError::Missing { what })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Descriptor::{Console, Initramfs, Kernel, Vsock};
+
+    fn config() -> MachineConfig {
+        MachineConfig {
+            vcpus: 1,
+            memory_mib: 128,
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+            kernel_parameters: String::new(),
+            guest_cid: 3,
+            share_tag: "share".into(),
+            nets: Vec::new(),
+        }
+    }
+
+    fn some_fd() -> OwnedFd {
+        UnixStream::pair().unwrap().0.into()
+    }
+
+    fn check(config: &MachineConfig, descriptors: &[Descriptor]) -> Result<Setup, SetupError> {
+        let fds = descriptors.iter().map(|_| some_fd()).collect();
+        Setup::check(config, descriptors, fds)
+    }
+
+    #[test]
+    fn a_device_is_there_if_its_descriptor_is() {
+        let setup = check(&config(), &[Initramfs, Vsock, Kernel]).unwrap();
+        let names: Vec<_> = setup.devices.iter().map(|device| device.name()).collect();
+        assert_eq!(names, ["vsock", "rng"]);
+        assert!(setup.console.is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let refused = |descriptors: &[Descriptor]| check(&config(), descriptors).err().unwrap();
+        assert!(matches!(
+            refused(&[Initramfs]),
+            SetupError::Missing { what: Kernel }
+        ));
+        assert!(matches!(
+            refused(&[Kernel, Initramfs, Console, Console]),
+            SetupError::Twice { what: Console }
+        ));
+        let counted = Setup::check(&config(), &[Kernel], Vec::new());
+        assert!(matches!(
+            counted,
+            Err(SetupError::Count { named: 1, sent: 0 })
+        ));
+    }
+
+    #[test]
+    fn the_number_of_processors_is_checked() {
+        for vcpus in [0, 255, 256, u32::MAX] {
+            let config = MachineConfig { vcpus, ..config() };
+            let checked = check(&config, &[Kernel, Initramfs]);
+            assert!(matches!(checked, Err(SetupError::Vcpus { .. })), "{vcpus}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The guest's physical memory.
+
+pub mod layout;
+pub mod ram;

@@ -1,0 +1,31 @@
+//! virtio devices, and how drivers reach them.
+//!
+//! | module | |
+//! |---|---|
+//! | [`slot`] | where a device can be: addresses and interrupt lines |
+//! | [`register`] | the transport's registers, by their numbers |
+//! | [`window`] | what the guest reads there, from memory |
+//! | [`status`] | how a driver brings a device up, as a table |
+//! | [`queue`] | a queue while the driver sets it up |
+//! | [`transport`] | one device behind its registers: what writes to them do |
+//! | [`device`] | what a device is to the transport |
+//! | [`slots`] | all of them |
+//! | [`rng`] | a device in this process |
+//! | [`vhost_user`] | devices in processes of their own |
+//!
+//! To add a device, implement [`device::Device`]; [`rng`] is the smallest
+//! example. It gets its queues in `start`, watches their kicks through
+//! `Start::sources`, and is called in `serve` when one comes.
+
+pub mod device;
+pub mod queue;
+pub mod register;
+pub mod rng;
+pub mod slot;
+pub mod slots;
+pub mod status;
+pub mod transport;
+pub mod vhost_user;
+pub mod window;
+
+pub use slot::Slot;

@@ -1,0 +1,215 @@
+//! All devices, where they are.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kvm_ioctls::{IoEventAddress, VmFd};
+use vm_memory::GuestMemoryMmap;
+use vm_memory::mmap::MmapRegionError;
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+use super::device::{Device, DeviceError};
+use super::register;
+use super::slot::Slot;
+use super::transport::{Place, Transport, Wires};
+use super::window::Windows;
+use crate::events::Events;
+
+/// A device that has no place.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There are too many.
+    #[error("attach the {device} device: all {} slots have one", Slot::COUNT)]
+    Full {
+        /// Which.
+        device: &'static str,
+    },
+    /// No descriptor for its kicks or interrupts.
+    #[error("make an event descriptor for the {device} device")]
+    Event {
+        /// Which.
+        device: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// KVM does not take one.
+    #[error("connect the {what} of the {device} device")]
+    Wire {
+        /// Kick, interrupt or acknowledgement.
+        what: &'static str,
+        /// Which device.
+        device: &'static str,
+        /// Why.
+        #[source]
+        source: kvm_ioctls::Error,
+    },
+}
+
+/// A device that the machine cannot go on without.
+#[derive(Debug, thiserror::Error)]
+#[error("lost the {device} device")]
+pub struct Lost {
+    /// Which.
+    pub device: &'static str,
+    /// How.
+    #[source]
+    pub source: DeviceError,
+}
+
+/// All slots.
+pub struct Slots {
+    windows: Windows,
+    places: Vec<Mutex<Option<Transport>>>,
+    /// Takes what drivers write to acknowledge interrupts. Nobody reads it.
+    sink: EventFd,
+}
+
+impl Slots {
+    /// All empty.
+    ///
+    /// # Errors
+    /// When there is no memory for their registers, or no descriptor.
+    pub fn new() -> Result<Self, SlotsError> {
+        Ok(Self {
+            windows: Windows::new()?,
+            places: Slot::all().map(|_| Mutex::new(None)).collect(),
+            sink: event().map_err(SlotsError::Sink)?,
+        })
+    }
+
+    /// What the guest reads.
+    #[must_use]
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Puts `device` into the first empty slot.
+    ///
+    /// # Errors
+    /// See [`AttachError`].
+    pub fn attach(
+        &self,
+        device: Box<dyn Device>,
+        vm: &VmFd,
+        memory: &GuestMemoryMmap,
+        events: &Events,
+    ) -> Result<Slot, AttachError> {
+        let name = device.name();
+        let (slot, mut place) = self.vacant().ok_or(AttachError::Full { device: name })?;
+        let wires = wires(device.as_ref())?;
+        self.connect(vm, slot, &wires)
+            .map_err(|(what, source)| AttachError::Wire {
+                what,
+                device: name,
+                source,
+            })?;
+        *place = Some(Transport::new(
+            device,
+            Place {
+                slot,
+                window: self.windows.of(slot),
+                wires,
+                memory: memory.clone(),
+                events: events.clone(),
+            },
+        ));
+        Ok(slot)
+    }
+
+    fn vacant(&self) -> Option<(Slot, MutexGuard<'_, Option<Transport>>)> {
+        Slot::all().find_map(|slot| {
+            let place = self.lock(slot)?;
+            place.is_none().then_some((slot, place))
+        })
+    }
+
+    /// An exit saved for each kick, interrupt and acknowledgement.
+    fn connect(
+        &self,
+        vm: &VmFd,
+        slot: Slot,
+        wires: &Wires,
+    ) -> Result<(), (&'static str, kvm_ioctls::Error)> {
+        let notify = IoEventAddress::Mmio(slot.address() + register::QUEUE_NOTIFY);
+        for (index, kick) in (0_u32..).zip(&wires.kicks) {
+            vm.register_ioevent(kick, &notify, index)
+                .map_err(|source| ("kick", source))?;
+        }
+        let acknowledge = IoEventAddress::Mmio(slot.address() + register::INTERRUPT_ACK);
+        vm.register_ioevent(&self.sink, &acknowledge, register::USED_BUFFER)
+            .map_err(|source| ("acknowledgement", source))?;
+        vm.register_irqfd(&wires.call, slot.interrupt_line().into())
+            .map_err(|source| ("interrupt", source))
+    }
+
+    /// The driver of the device at `address` writes `bytes`. An address without
+    /// a device takes anything.
+    ///
+    /// # Errors
+    /// When that ends a device.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Lost> {
+        match Slot::at(address) {
+            None => Ok(()),
+            Some((slot, offset)) => self.with(slot, |device| device.write(offset, bytes)),
+        }
+    }
+
+    /// A descriptor of the device in `slot` is ready.
+    ///
+    /// # Errors
+    /// When that ends the device.
+    pub fn serve(&self, slot: Slot, source: u16) -> Result<(), Lost> {
+        self.with(slot, |device| device.serve(source))
+    }
+
+    fn with(
+        &self,
+        slot: Slot,
+        act: impl FnOnce(&mut Transport) -> Result<(), DeviceError>,
+    ) -> Result<(), Lost> {
+        let Some(mut place) = self.lock(slot) else {
+            return Ok(());
+        };
+        let Some(transport) = place.as_mut() else {
+            return Ok(());
+        };
+        act(transport).map_err(|source| Lost {
+            device: transport.device_name(),
+            source,
+        })
+    }
+
+    fn lock(&self, slot: Slot) -> Option<MutexGuard<'_, Option<Transport>>> {
+        let place = self.places.get(slot.number())?;
+        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// There are no slots.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotsError {
+    /// No memory for what the guest reads.
+    #[error("map the device registers")]
+    Windows(#[from] MmapRegionError),
+    /// No descriptor for acknowledgements.
+    #[error("make an event descriptor for interrupt acknowledgements")]
+    Sink(#[source] std::io::Error),
+}
+
+fn wires(device: &dyn Device) -> Result<Wires, AttachError> {
+    let event = || {
+        event().map(Arc::new).map_err(|source| AttachError::Event {
+            device: device.name(),
+            source,
+        })
+    };
+    let kicks: Result<_, _> = device.queue_sizes().iter().map(|_| event()).collect();
+    Ok(Wires {
+        kicks: kicks?,
+        call: event()?,
+    })
+}
+
+fn event() -> std::io::Result<EventFd> {
+    EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
+}
