@@ -4,15 +4,18 @@
 use protocol::ports;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::helper::nursery;
 use crate::init::{self, InitError};
-use crate::rpc;
 use crate::sandbox::Sandbox;
 use crate::vsock::{self, DialError};
+use crate::{log, rpc};
 
 #[derive(Debug, thiserror::Error)]
 enum GuestError {
     #[error("prepare the guest")]
     Init(#[from] InitError),
+    #[error("fork the nursery of helpers")]
+    Nursery(#[source] std::io::Error),
     #[error("start the event loop")]
     Runtime(#[source] std::io::Error),
     #[error("watch the guest's processes")]
@@ -27,6 +30,7 @@ enum GuestError {
 pub(crate) fn run() -> ! {
     let started = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     if let Err(error) = live(started) {
+        log::to_kernel(init::log_level());
         tracing::error!("{}", describe(&error));
     }
     init::power_off()
@@ -34,8 +38,12 @@ pub(crate) fn run() -> ! {
 
 fn live(started: rustix::fs::Timespec) -> Result<(), GuestError> {
     init::prepare()?;
+    // Before there is a log, an event loop, or anything else that a helper must
+    // not inherit.
+    let nursery = nursery::fork().map_err(GuestError::Nursery)?;
+    log::to_kernel(init::log_level());
     runtime()?.block_on(async {
-        let sandbox = Sandbox::new(started).map_err(GuestError::Watch)?;
+        let sandbox = Sandbox::new(started, nursery).map_err(GuestError::Watch)?;
         let connection = vsock::dial(ports::CONTROL).await?;
         rpc::serve(sandbox, connection).await?;
         Ok(())

@@ -1,13 +1,13 @@
 //! The only program of the guest. As PID 1 it prepares the guest, dials the
 //! host and serves `protocol::agent_ttrpc::Agent` until the connection ends.
-//! Started again by itself under a helper's name, it is the short-lived,
-//! single-threaded process that builds a container or enters one.
+//! A copy of itself, forked off before that, makes the short-lived,
+//! single-threaded helpers that build a container or enter one.
 //!
 //! ```text
 //! rpc ── sandbox ── container ── process ── stdio (pumps, one vsock
 //!            │          │           │              connection per stream)
 //!            │          │           └── reaper (exit status of every child)
-//!            │          ├── launch ──> helper (create, exec, hooks; libcontainer)
+//!            │          ├── launch ──> nursery ──> helper (create, exec, hooks; libcontainer)
 //!            │          └── cgroup, oom
 //!            ├── network
 //!            └── events ──> host
@@ -40,5 +40,5 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         guest::run();
     }
-    helper::run()
+    helper::nursery::main()
 }

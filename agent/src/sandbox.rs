@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use protocol::Id;
 use protocol::agent::{
     ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, Event,
     ExecProcessRequest, HelloResponse, ResizeTerminalRequest, SignalProcessRequest,
 };
+use rustix::fd::OwnedFd;
 use rustix::fs::Timespec;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -33,9 +33,6 @@ pub(crate) struct Services {
     pub(crate) pid_namespace: PidNamespace,
 }
 
-/// After this the answer to a request is on its way.
-const ANSWERED: Duration = Duration::from_millis(2);
-
 /// The pod and its containers.
 pub(crate) struct Sandbox {
     services: Arc<Services>,
@@ -45,8 +42,9 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// A pod without containers, in a guest whose user space began at `started`.
-    pub(crate) fn new(started: Timespec) -> std::io::Result<Self> {
+    /// A pod without containers, in a guest whose user space began at `started`;
+    /// its helpers come from `nursery`.
+    pub(crate) fn new(started: Timespec, nursery: OwnedFd) -> std::io::Result<Self> {
         let reaper = Arc::new(Reaper::default());
         let events = Arc::new(Events::default());
         let oom = Arc::new(OomWatch::new(Arc::clone(&events))?);
@@ -54,7 +52,7 @@ impl Sandbox {
         tokio::spawn(Arc::clone(&oom).run());
         let pid_namespace = PidNamespace::default();
         let services = Arc::new(Services {
-            helpers: Arc::new(Helpers::new(Arc::clone(&reaper))),
+            helpers: Arc::new(Helpers::new(Arc::clone(&reaper), nursery)),
             reaper,
             events,
             oom,
@@ -90,9 +88,7 @@ impl Sandbox {
         if self.created.swap(true, Ordering::Relaxed) {
             return Err(AgentError::SandboxExists);
         }
-        pod::set_up(request)?;
-        self.services.helpers.prepare(ANSWERED);
-        Ok(())
+        Ok(pod::set_up(request)?)
     }
 
     /// Ends every process and writes back what the share still owes the host.

@@ -2,6 +2,7 @@
 //! libcontainer, up to the point where only the program's start is missing.
 
 use std::cell::OnceCell;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
@@ -32,7 +33,10 @@ pub(super) enum CreateError {
 /// Builds the container of `order` and reports its first process.
 pub(super) fn run(order: &Create, reporter: Reporter) -> Result<(), HelperError> {
     let id = Id::new(order.container.as_str())?;
+    // The helper ends right after its report: what it made of the specification
+    // and the container need not be taken apart for that.
     let adapted = adapt::adapt(parse(paths::specification(&id))?, &id, order)?;
+    let adapted = ManuallyDrop::new(adapted);
     if let Some(filter) = &adapted.filter {
         write(paths::filter(&id), &filter.to_bytes())?;
     }
@@ -42,7 +46,7 @@ pub(super) fn run(order: &Create, reporter: Reporter) -> Result<(), HelperError>
     })?;
     write(paths::configuration(&id), &configuration)?;
     let payload = Payload::new(&adapted.process, adapted.filter.clone())?;
-    let container = build(
+    let container = ManuallyDrop::new(build(
         &id,
         order,
         Program {
@@ -50,7 +54,7 @@ pub(super) fn run(order: &Create, reporter: Reporter) -> Result<(), HelperError>
             reporter,
             path: OnceCell::new(),
         },
-    )?;
+    )?);
     reporter.send(&Report::Started(started(&container, &adapted)?));
     Ok(())
 }

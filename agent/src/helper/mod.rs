@@ -1,15 +1,17 @@
 //! The agent's short-lived, single-threaded other self.
 //!
 //! Building a container forks, unshares and changes credentials: nothing for a
-//! process with an event loop. So the agent starts itself again under another
-//! name and gives it an [`order`]; the helper does that one thing, [`report`]s,
-//! and is gone. What it starts are siblings of it, the agent's own children.
+//! process with an event loop. So the agent has a [`nursery`]: itself as it was
+//! before that began, which turns every [`order`] into a process. The helper
+//! does that one thing, [`report`]s, and is gone. It is the agent's child, and so
+//! is what it starts.
 
 mod adapt;
 mod create;
 mod exec;
 mod hooks;
 mod identity;
+pub(crate) mod nursery;
 pub(crate) mod order;
 mod pause;
 mod payload;
@@ -28,11 +30,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
 
-use order::{Order, await_order};
+use order::Order;
 use report::{Kind, Report, Reporter};
-
-/// A helper's name, `argv[0]`.
-pub(crate) const NAME: &str = "kata-mshv-helper";
 
 /// One thing a helper can do. Its standard streams are those of the process it
 /// is to start.
@@ -120,14 +119,7 @@ impl HelperError {
 }
 
 /// The whole life of a helper.
-pub(crate) fn run() -> ExitCode {
-    if std::env::args().next().as_deref() != Some(NAME) {
-        eprintln!("kata-mshv-agent is the init process of a guest and runs only there");
-        return ExitCode::FAILURE;
-    }
-    let Some(order) = await_order() else {
-        return ExitCode::FAILURE;
-    };
+fn run(order: Order) -> ExitCode {
     let reporter = order.reporter;
     trace_errors(reporter);
     match perform(order) {

@@ -1,5 +1,5 @@
-//! How a helper gets its order: as one message in the socket that it was
-//! started with as its standard input, and with the message the descriptors.
+//! How a helper gets its order: as one message in a socket, and with the
+//! message the descriptors.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 use super::Task;
-use super::report::Reporter;
+use super::report::{Report, Reporter};
 
 /// Bytes of a task as JSON: ids and a few paths.
 const LONGEST: usize = 16 << 10;
@@ -28,11 +28,11 @@ pub(crate) struct Descriptors<F> {
     pub(crate) init: Option<F>,
 }
 
-/// Gives the helper at the other end of `socket` its order.
+/// Gives `task` to the nursery at the other end of `socket`.
 ///
 /// # Errors
 ///
-/// The helper is not there any more, or the order is too long.
+/// It is not there any more, or the order is too long.
 pub(crate) fn give(
     socket: BorrowedFd<'_>,
     task: &Task,
@@ -59,29 +59,47 @@ pub(crate) fn give(
     Ok(())
 }
 
-/// An order, in the helper.
+/// An order that has arrived, not read yet.
+pub(super) struct Message {
+    task: Vec<u8>,
+    descriptors: Descriptors<OwnedFd>,
+}
+
+/// An order, in the helper that is to carry it out.
 pub(super) struct Order {
     pub(super) task: Task,
     pub(super) reporter: Reporter,
     pub(super) init: Option<BorrowedFd<'static>>,
 }
 
-/// Waits for the order on standard input; its streams then take the place of
-/// this process's. `None` when the agent has gone, or sent nonsense.
-pub(super) fn await_order() -> Option<Order> {
-    let (task, descriptors) = receive(rustix::stdio::stdin()).ok()??;
-    let [stdin, stdout, stderr] = &descriptors.streams;
-    rustix::stdio::dup2_stdin(stdin).ok()?;
-    rustix::stdio::dup2_stdout(stdout).ok()?;
-    rustix::stdio::dup2_stderr(stderr).ok()?;
-    Some(Order {
-        task: serde_json::from_slice(&task).ok()?,
-        reporter: Reporter::new(kept(descriptors.report)),
-        init: descriptors.init.map(kept),
-    })
+impl Message {
+    /// Makes its streams this process's. `None` when the agent sent nonsense.
+    pub(super) fn take(self) -> Option<Order> {
+        let descriptors = self.descriptors;
+        let [stdin, stdout, stderr] = &descriptors.streams;
+        rustix::stdio::dup2_stdin(stdin).ok()?;
+        rustix::stdio::dup2_stdout(stdout).ok()?;
+        rustix::stdio::dup2_stderr(stderr).ok()?;
+        Some(Order {
+            task: serde_json::from_slice(&self.task).ok()?,
+            reporter: Reporter::new(kept(descriptors.report)),
+            init: descriptors.init.map(kept),
+        })
+    }
+
+    /// Whoever waits for the helper hears `report` instead of it.
+    pub(super) fn refuse(self, report: &Report) {
+        Reporter::new(kept(self.descriptors.report)).send(report);
+    }
 }
 
-fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Descriptors<OwnedFd>)>> {
+/// Waits for the next order. `None` when the agent has gone, or a message was
+/// none of its.
+pub(super) fn receive(socket: BorrowedFd<'_>) -> Option<Message> {
+    read(socket).ok().flatten()
+}
+
+fn read(socket: BorrowedFd<'_>) -> io::Result<Option<Message>> {
     let mut task = vec![0; LONGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -114,7 +132,7 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Descriptors<Ow
         streams: [stdin, stdout, stderr],
         init,
     };
-    Ok(Some((task, descriptors)))
+    Ok(Some(Message { task, descriptors }))
 }
 
 /// A helper is short-lived: what it was given stays open until it ends.
@@ -151,13 +169,11 @@ mod tests {
         give(ours.as_fd(), &Task::Pause, &descriptors).unwrap();
         drop(write);
 
-        let (task, received) = receive(theirs.as_fd()).unwrap().unwrap();
-        assert!(matches!(
-            serde_json::from_slice(&task).unwrap(),
-            Task::Pause
-        ));
-        assert!(received.init.is_none());
-        let [_, _, stderr] = received.streams;
+        let message = receive(theirs.as_fd()).unwrap();
+        let task = serde_json::from_slice(&message.task).unwrap();
+        assert!(matches!(task, Task::Pause));
+        assert!(message.descriptors.init.is_none());
+        let [_, _, stderr] = message.descriptors.streams;
         std::fs::File::from(stderr).write_all(b"err").unwrap();
         assert_eq!(
             io::read_to_string(std::fs::File::from(read)).unwrap(),
@@ -169,11 +185,11 @@ mod tests {
     fn an_agent_that_is_gone_is_no_order() {
         let (ours, theirs) = pair();
         drop(ours);
-        assert!(receive(theirs.as_fd()).unwrap().is_none());
+        assert!(receive(theirs.as_fd()).is_none());
     }
 
     #[test]
-    fn a_helper_that_is_gone_is_an_error() {
+    fn a_nursery_that_is_gone_is_an_error() {
         let (ours, theirs) = pair();
         drop(theirs);
         let null = std::fs::File::open("/dev/null").unwrap();

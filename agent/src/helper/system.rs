@@ -7,12 +7,20 @@ use std::io;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-/// Forks a sibling: a child of this helper's parent. `None` in the new process.
+/// Forks a sibling: a child of this process's parent. `None` in the new process.
 pub(super) fn fork_sibling() -> io::Result<Option<Pid>> {
-    let flags = libc::CLONE_PARENT | libc::SIGCHLD;
+    fork(libc::CLONE_PARENT)
+}
+
+/// Forks a child. `None` in the new process.
+pub(super) fn fork_child() -> io::Result<Option<Pid>> {
+    fork(0)
+}
+
+fn fork(flags: libc::c_int) -> io::Result<Option<Pid>> {
     // SAFETY: without CLONE_VM this is fork(2); the process has one thread, so
     // the copy finds no lock held by another.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
     match i32::try_from(pid) {
         Ok(0) => Ok(None),
         Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),

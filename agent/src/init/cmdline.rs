@@ -4,7 +4,7 @@
 use tracing::level_filters::LevelFilter;
 
 /// What to log: `warn` and graver unless the command line says otherwise.
-pub(super) fn log_level() -> LevelFilter {
+pub(crate) fn log_level() -> LevelFilter {
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     parse(&cmdline).unwrap_or(LevelFilter::WARN)
 }

@@ -9,6 +9,7 @@ mod mounts;
 mod power;
 
 pub(crate) use cgroups::POD_CGROUP;
+pub(crate) use cmdline::log_level;
 pub(crate) use power::power_off;
 
 use std::path::PathBuf;
@@ -46,7 +47,6 @@ pub(crate) enum InitError {
 pub(crate) fn prepare() -> Result<(), InitError> {
     mounts::make_root_pivotable()?;
     mounts::mount_all()?;
-    crate::log::to_kernel(cmdline::log_level());
     cgroups::prepare()?;
     limits::raise()?;
     limits::set_sysctls()

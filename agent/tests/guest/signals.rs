@@ -84,3 +84,25 @@ async fn what_outlives_the_first_process_is_killed() {
     assert_eq!(pod.exit("c", "").await.status, 0);
     pod.delete("c").await.unwrap();
 }
+
+#[tokio::test]
+async fn helpers_are_there_though_their_nursery_was_killed() {
+    let mut pod = Pod::boot().await;
+    let mut spec = spec::container(spec::shell(
+        "for p in $(pidof init); do [ $p = 1 ] || { kill -9 $p && echo killed; }; done; sleep 1000",
+    ));
+    spec["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .remove(0);
+    let streams = pod.create("c", &spec, Stdio::new()).await;
+    drop(streams);
+    pod.start("c").await.unwrap();
+    let ask = spec::shell("while [ $(pidof init | wc -w) != 1 ]; do sleep 0.1; done; echo gone");
+    let (stdout, status) = pod.output_of_exec("c", &ask).await;
+    assert_eq!((stdout.as_str(), status), ("gone\n", 0));
+    let (stdout, _, status) = pod
+        .output_of("d", &spec::container(spec::shell("echo built")))
+        .await;
+    assert_eq!((stdout.as_str(), status), ("built\n", 0));
+}
