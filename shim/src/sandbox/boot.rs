@@ -89,8 +89,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         Ok(greeted) => greeted,
         Err(error) => {
             processes.kill().await;
-            // A damaged kernel may also end the VM, or say anything.
-            return Err(damage(plan).await.map_or(error, BootError::from));
+            return Err(reason(error, plan).await);
         }
     };
     let record = record(plan, driver.as_ref(), &hello, processes.pids());
@@ -109,6 +108,14 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         journal,
         run_dir,
     })
+}
+
+/// A damaged kernel may also end the VM, or say anything.
+async fn reason(error: BootError, plan: &Plan) -> BootError {
+    match error {
+        BootError::Checksum(_) => error,
+        error => damage(plan).await.map_or(error, BootError::from),
+    }
 }
 
 /// Whether kernel or initramfs are not what their checksums say.

@@ -1,21 +1,19 @@
 //! A pod's sandbox.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ctl::cri::Client;
 use ctl::cri::v1::{
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
     PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
 };
+use ctl::state::read_records;
 use vmm_api::SandboxRecord;
 
 use super::Limits;
 use crate::bed::{Bed, Handler};
-
-/// Where shims write down what runs.
-const STATE: &str = "/run/kata-mshv-vm-isolation/k8s.io";
 
 /// What a pod shall be.
 pub struct PodSpec {
@@ -165,9 +163,16 @@ impl Pod {
     ///
     /// There is no such record: the pod has no VM.
     pub fn record(&self) -> Result<SandboxRecord> {
-        let path = Path::new(STATE).join(&self.id).join("sandbox.json");
-        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+        // The bed's configuration leaves it where it is by default.
+        let (records, errors) = read_records(&config::Config::default().state_dir);
+        let found = records
+            .into_iter()
+            .find(|record| record.sandbox_id == self.id);
+        match (found, errors.into_iter().next()) {
+            (Some(record), _) => Ok(record),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => bail!("sandbox {} has no record", self.id),
+        }
     }
 
     /// Stops it with its containers.

@@ -84,7 +84,7 @@ impl Drop for Machine {
 #[rustfmt::skip]
 const FIXED: &[&str] = &[
     "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-    "-accel", "tcg,thread=single", "-cpu", "max", "-bios", "bios-microvm.bin",
+    "-accel", "tcg", "-cpu", "max", "-bios", "bios-microvm.bin",
     "-machine", "q35,memory-backend=mem,smm=off,vmport=off,hpet=off,sata=off,usb=off,\
                  i8042=off,graphics=off,smbus=off",
     "-m", "512M",

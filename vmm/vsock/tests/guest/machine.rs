@@ -156,7 +156,7 @@ fn start_qemu(
         arguments.join(" "),
     );
     Command::new(QEMU)
-        .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "1", "-m", "512M,slots=1,maxmem=1G"])
+        .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512M,slots=1,maxmem=1G"])
         .args(["-object", "memory-backend-memfd,id=mem,size=512M,share=on"])
         .args(["-machine", "q35,memory-backend=mem,smm=off,vmport=off,hpet=off,sata=off,usb=off,i8042=off,graphics=off,smbus=off"])
         .args(["-bios", "bios-microvm.bin", "-nodefaults", "-no-user-config"])
