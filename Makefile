@@ -4,12 +4,13 @@
 #   make test       everything that is tested
 #   make build      kernel, initramfs, binaries
 #   make install    a node's files (DESTDIR=, and `make uninstall`)
+#   make lab        what needs a true /dev/kvm, in a machine that emulates one
 #   make bench      where the time of a pod's start goes
 
 release := target/x86_64-unknown-linux-gnu/release
 guest   := target/guest
 
-.PHONY: build deps kernel binaries initramfs demo test lint scripts unit guest-test e2e bench install uninstall
+.PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e bench install uninstall
 
 build: initramfs
 	@ls -l $(release)/containerd-shim-kata-mshv-vm-isolation-v2 $(release)/kata-mshv $(release)/kata-mshv-fs $(release)/kata-mshv-vsock | awk '{print $$9, $$5, "bytes"}'
@@ -19,6 +20,9 @@ deps:
 
 kernel: deps
 	guest-kernel-config/build.sh
+
+lab-kernel: deps
+	guest-kernel-config/build.sh vmm/lab/kernel
 
 binaries: deps
 	cargo build --release --locked --workspace --bins
@@ -30,7 +34,7 @@ demo: build
 	$(release)/bed demo
 
 # Cheap first: what fails in a second should not wait for a kernel.
-test: lint scripts unit guest-test e2e demo
+test: lint scripts unit lab guest-test e2e demo
 
 lint: deps
 	.ci/lint.sh
@@ -42,6 +46,10 @@ scripts: deps
 unit: build
 	cargo test --locked --workspace --exclude e2e --lib --bins
 	cargo test --locked -p fs-device -p vsock-device -p probe
+
+# Here, where /dev/kvm has hardware behind it.
+lab: lab-kernel
+	cargo test --locked -p lab
 
 guest-test: build
 	guest-kernel-config/boot_test.sh

@@ -12,6 +12,7 @@ ALLOWED = {
     "protocol": set(),
     "vmm-api": set(),
     "probe": set(),
+    "lab": {"probe"},
     "monitor": {"vmm-api"},
     "config": set(),
     "vsock-device": set(),

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 passed=0
-for test in guest-kernel-config/check_test.sh guest-kernel-config/initramfs_test.sh runtimeclass/*_test.sh; do
+for test in guest-kernel-config/{check,build,initramfs}_test.sh runtimeclass/*_test.sh; do
     echo "== $test"
     "$test"
     passed=$((passed + 1))

@@ -1,27 +1,28 @@
 #!/bin/bash
-# Builds the guest kernel from Debian's source (source.lock) and fragments/,
-# into target/guest/{vmlinux,config}. A kernel that was built from the same
-# inputs before is taken from the cache.
+# Builds a kernel from Debian's source (source.lock) and a folder's fragments/,
+# as the folder's kernel.conf says, into target/guest/{vmlinux,config} or what
+# else is its place. A kernel that was built from the same inputs before is
+# taken from the cache.
 #
-#   build.sh [--keep-tree]    keep source and objects in the cache from now on,
-#                             so that builds compile only what a change touches
+#   build.sh [--keep-tree] [FOLDER]    FOLDER: default is this one, the guest's
+#
+#   --keep-tree    keep source and objects in the cache from now on, so that
+#                  builds compile only what a change touches
 #
 # KATA_MSHV_CACHE      the cache, ~/.cache/kata-mshv-vm-isolation
-# KATA_MSHV_GUEST      where the result goes, target/guest
+# KATA_MSHV_TARGET     what the result's place is below, target
 # KATA_MSHV_LINUX_DEB  the source package, where there is no archive to ask
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${KATA_MSHV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kata-mshv-vm-isolation}
-kernels=$cache/guest-kernel
-out=${KATA_MSHV_GUEST:-$here/../target/guest}
+target=${KATA_MSHV_TARGET:-$here/../target}
 
-# The largest kernel that may be shipped, bytes: it is copied into every guest.
-readonly limit=$((24 * 1024 * 1024))
-
-say() { echo "guest kernel: $*" >&2; }
+say() { echo "$name: $*" >&2; }
 die() { say "$*"; exit 1; }
 
+# setting FOLDER KEY
+setting() { sed -n "s/^$2=//p" "$1/kernel.conf"; }
 locked() { sed -n "s/^$1=//p" "$here/source.lock"; }
 
 # Of what decides the result: source, recipe, options. Not of their comments.
@@ -29,7 +30,7 @@ inputs_checksum() {
     {
         locked sha256
         sha256sum <"$here/compile.sh"
-        grep -hE '^(CONFIG_|# CONFIG_[A-Z0-9_]+ is not set$)' "$here"/fragments/*.config | sort
+        grep -hE '^(CONFIG_|# CONFIG_[A-Z0-9_]+ is not set$)' "$folder"/fragments/*.config | sort
     } | sha256sum | cut -c1-32
 }
 
@@ -101,7 +102,7 @@ build() {
     require_tools
     unpack "$2"
     rm -rf "$1" "$1.new"
-    "$here/compile.sh" "$2" "$1.new"
+    "$here/compile.sh" "$folder" "$2" "$1.new"
     mv "$1.new" "$1"
     say "built in $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s"
 }
@@ -122,9 +123,21 @@ publish() {
     say "$(cat "$1/release"), vmlinux $size bytes (limit $limit)"
 }
 
+# Sets what the folder's kernel.conf says.
+choose() {
+    folder=$1
+    [[ -s $folder/kernel.conf ]] || { echo "usage: build.sh [--keep-tree] [FOLDER]" >&2; exit 2; }
+    name=$(setting "$folder" name)
+    limit=$(setting "$folder" limit)
+    out=$target/$(setting "$folder" out)
+    kernels=$cache/${name// /-}
+}
+
 main() {
-    local entry tree source
-    [[ $# -eq 0 || $* == --keep-tree ]] || die "usage: build.sh [--keep-tree]"
+    local entry tree source keep=
+    [[ ${1:-} != --keep-tree ]] || { keep=yes; shift; }
+    choose "${1:-$here}"
+    (($# <= 1)) || die "one folder at a time"
     [[ $(uname -m) == x86_64 ]] || die "only x86_64 kernels are built, on x86_64"
     entry=$kernels/$(inputs_checksum)
     source=$(locked sha256)
@@ -132,7 +145,7 @@ main() {
     mkdir -p "$kernels"
     exec 9>"$kernels/lock"
     flock --nonblock 9 || { say "waiting for another build"; flock 9; }
-    [[ $# -eq 0 ]] || touch "$tree.keep"
+    [[ -z $keep ]] || touch "$tree.keep"
     intact "$entry" || build "$entry" "$tree"
     publish "$entry"
     discard "$tree"

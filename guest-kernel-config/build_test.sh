@@ -23,21 +23,21 @@ make_package() {
 # A copy of this folder whose recipe notes that it ran and takes a while.
 make_folder() {
     mkdir -p "$dir/config/fragments"
-    cp "$here"/*.sh "$dir/config"
+    cp "$here"/*.sh "$here/kernel.conf" "$dir/config"
     printf 'package=linux-source-6.12\nversion=1\nsha256=%s\n' \
         "$(sha256sum <"$dir/source.deb" | cut -d' ' -f1)" >"$dir/config/source.lock"
     printf '# Why.\nCONFIG_NET=y\n' >"$dir/config/fragments/net.config"
     cat >"$dir/config/compile.sh" <<'RECIPE'
 #!/bin/bash
 set -euo pipefail
-[[ -e $1/Makefile ]]
+[[ -e $2/Makefile ]]
 echo ran >>"$(dirname "$0")/../runs"
 sleep "${RECIPE_SECONDS:-0}"
-mkdir -p "$2"
-truncate -s "${RECIPE_SIZE:-1000}" "$2/vmlinux"
-echo CONFIG_NET=y >"$2/config"
-echo 6.12.0-test >"$2/release"
-(cd "$2" && sha256sum vmlinux config release >sha256)
+mkdir -p "$3"
+truncate -s "${RECIPE_SIZE:-1000}" "$3/vmlinux"
+echo CONFIG_NET=y >"$3/config"
+echo 6.12.0-test >"$3/release"
+(cd "$3" && sha256sum vmlinux config release >sha256)
 RECIPE
 }
 
@@ -52,12 +52,12 @@ after() {
 
 test_cache() {
     build || fail "build: $(cat "$dir/log")"
-    [[ -s $KATA_MSHV_GUEST/vmlinux && -s $KATA_MSHV_GUEST/config ]] || fail "no result"
+    [[ -s $KATA_MSHV_TARGET/guest/vmlinux && -s $KATA_MSHV_TARGET/guest/config ]] || fail "no result"
     grep -q 'vmlinux 1000 bytes (limit 25165824)' "$dir/log" || fail "no size: $(cat "$dir/log")"
     after "first build compiles" 1
-    rm -r "$KATA_MSHV_GUEST"
+    rm -r "$KATA_MSHV_TARGET/guest"
     build || fail "build from the cache: $(cat "$dir/log")"
-    [[ -s $KATA_MSHV_GUEST/vmlinux ]] || fail "no result from the cache"
+    [[ -s $KATA_MSHV_TARGET/guest/vmlinux ]] || fail "no result from the cache"
     after "second build comes from the cache" 1
     sed -i 's/# Why./# A better reason./' "$dir/config/fragments/net.config"
     build
@@ -82,7 +82,7 @@ test_damaged_cache() {
     local file
     for file in "$KATA_MSHV_CACHE"/guest-kernel/*/vmlinux; do echo damage >>"$file"; done
     build
-    cmp -s "$KATA_MSHV_GUEST/vmlinux" <(head -c 1000 /dev/zero) || fail "a damaged kernel came from the cache"
+    cmp -s "$KATA_MSHV_TARGET/guest/vmlinux" <(head -c 1000 /dev/zero) || fail "a damaged kernel came from the cache"
     after "a damaged cache entry is built again" 4
 }
 
@@ -93,6 +93,19 @@ test_at_once() {
     wait $! || fail "first of two: $(cat "$dir/log1")"
     cat "$dir/log1" "$dir/log2" | grep -q 'waiting for another build' || fail "neither waited"
     after "two builds at once compile once" 5
+}
+
+# Another kernel of the same source: its own options, name, place and cache.
+test_other_folder() {
+    mkdir -p "$dir/other/fragments"
+    printf '# Why.\nCONFIG_KVM=y\n' >"$dir/other/fragments/kvm.config"
+    printf 'name=other kernel\nout=elsewhere\nlimit=2000\nsteps=1\n' >"$dir/other/kernel.conf"
+    build "$dir/other" || fail "another folder: $(cat "$dir/log")"
+    grep -q '^other kernel: .*vmlinux 1000 bytes (limit 2000)' "$dir/log" || fail "not its own: $(cat "$dir/log")"
+    [[ -s $KATA_MSHV_TARGET/elsewhere/vmlinux ]] || fail "not in its own place"
+    after "another folder's kernel is built beside" 6
+    build
+    after "and leaves this one in the cache" 6
 }
 
 test_refusals() {
@@ -117,10 +130,11 @@ test_vanished_pin() {
 
 make_package
 make_folder
-export KATA_MSHV_CACHE=$dir/cache KATA_MSHV_GUEST=$dir/guest KATA_MSHV_LINUX_DEB=$dir/source.deb
+export KATA_MSHV_CACHE=$dir/cache KATA_MSHV_TARGET=$dir/target KATA_MSHV_LINUX_DEB=$dir/source.deb
 test_cache
 test_tree
 test_damaged_cache
 test_at_once
+test_other_folder
 test_refusals
 test_vanished_pin

@@ -61,7 +61,7 @@ main() {
     lint "$@" >&2 || status=1
     compare "$config" "$@" >&2 || status=1
     if ((status)); then
-        echo "guest kernel: the configuration is not what the fragments ask for (above)" >&2
+        echo "check: the configuration is not what the fragments ask for (above)" >&2
     fi
     exit $status
 }

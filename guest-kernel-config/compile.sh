@@ -1,16 +1,15 @@
 #!/bin/bash
-# The recipe: compiles an unpacked kernel source under the options of
-# fragments/, checks that Kconfig granted them all, and puts vmlinux (stripped),
-# config, release and sha256 into a folder. The same inputs make the same bytes.
-# build.sh calls it when its cache has no result of this recipe yet.
+# The recipe: compiles an unpacked kernel source under the options of a
+# folder's fragments/, checks that Kconfig granted them all, and puts vmlinux
+# (stripped), config, release and sha256 into OUT. The same inputs make the same
+# bytes. build.sh calls it when its cache has no result of this recipe yet.
 #
-#   compile.sh SOURCE OUT
+#   compile.sh FOLDER SOURCE OUT
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Lines that make prints for a whole build; only the progress bar uses it.
-readonly steps=2250
+setting() { sed -n "s/^$1=//p" "$folder/kernel.conf"; }
 
 # Nothing of the caller's environment gets into the result: no flags, no
 # user, host or hour, no mark of a git repository around the source.
@@ -24,19 +23,19 @@ kernel_make() {
 
 fail_with_log() {
     tail -n 30 "$log" >&2
-    echo "guest kernel: the build failed; its last lines are above, the whole log is $log" >&2
+    echo "$(setting name): the build failed; its last lines are above, the whole log is $log" >&2
     exit 1
 }
 
 configure() {
-    cat "$here"/fragments/*.config >"$source/fragments.config"
+    cat "$folder"/fragments/*.config >"$source/fragments.config"
     kernel_make allnoconfig KCONFIG_ALLCONFIG=fragments.config >"$log" 2>&1 || fail_with_log
-    "$here/check.sh" "$source/.config"
+    "$here/check.sh" "$source/.config" "$folder"/fragments/*.config
 }
 
 compile() {
-    kernel_make -j"$(nproc)" vmlinux 2>&1 | tee -a "$log" | "$here/progress.sh" "$steps" ||
-        fail_with_log
+    kernel_make -j"$(nproc)" vmlinux 2>&1 | tee -a "$log" |
+        "$here/progress.sh" "$(setting steps)" "$(setting name)" || fail_with_log
 }
 
 collect() {
@@ -47,9 +46,10 @@ collect() {
     (cd "$1" && sha256sum vmlinux config release >sha256)
 }
 
-(($# == 2)) || { echo "usage: compile.sh SOURCE OUT" >&2; exit 2; }
-source=$1
+(($# == 3)) || { echo "usage: compile.sh FOLDER SOURCE OUT" >&2; exit 2; }
+folder=$1
+source=$2
 log=$source/build.log
 configure
 compile
-collect "$2"
+collect "$3"
