@@ -90,13 +90,15 @@ async fn signal_is_handled(bed: &Bed) -> Result<()> {
 }
 
 async fn pause_and_resume(bed: &Bed) -> Result<()> {
-    let count = "n=0; while :; do n=$((n+1)); echo $n > /count; sleep 0.05; done";
+    // Renamed into place: a reader never finds the file empty.
+    let count = "n=0; while :; do n=$((n+1)); echo $n > /next; mv /next /count; sleep 0.05; done";
     let task = Task::start(bed, &[], "paused", &["sh", "-c", count]).await?;
     task.tell("pause").await?;
     assert_eq!(task.state().await?, "PAUSED");
     task.tell("resume").await?;
     assert_eq!(task.state().await?, "RUNNING");
-    let counts = "a=$(cat /count); until [ \"$(cat /count)\" -gt \"$a\" ]; do sleep 0.05; done";
+    let counts =
+        "a=$(cat /count); until [ \"$(cat /count)\" -gt \"${a:-0}\" ]; do sleep 0.05; done";
     Ended::of(task.exec("look", &[], &["sh", "-c", counts]))
         .await?
         .success()?;
