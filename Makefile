@@ -13,7 +13,7 @@ guest   := target/guest
 .PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e bench install uninstall
 
 build: initramfs
-	@ls -l $(release)/containerd-shim-kata-mshv-vm-isolation-v2 $(release)/kata-mshv $(release)/kata-mshv-fs $(release)/kata-mshv-vsock | awk '{print $$9, $$5, "bytes"}'
+	@ls -l $(release)/containerd-shim-kata-mshv-vm-isolation-v2 $(release)/kata-mshv $(release)/kata-mshv-fs $(release)/kata-mshv-vsock $(release)/kata-mshv-vmm | awk '{print $$9, $$5, "bytes"}'
 
 deps:
 	.ci/deps.sh

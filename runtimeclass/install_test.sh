@@ -16,7 +16,7 @@ fail() { echo "FAIL $*" >&2; exit 1; }
 make_dummies() {
     mkdir -p "$KATA_MSHV_BIN" "$KATA_MSHV_GUEST"
     local name
-    for name in containerd-shim-kata-mshv-vm-isolation-v2 kata-mshv kata-mshv-fs kata-mshv-vsock; do
+    for name in containerd-shim-kata-mshv-vm-isolation-v2 kata-mshv kata-mshv-fs kata-mshv-vsock kata-mshv-vmm; do
         echo "$name" >"$KATA_MSHV_BIN/$name"
     done
     echo vmlinux >"$KATA_MSHV_GUEST/vmlinux"
@@ -36,6 +36,7 @@ expected() {
 755 usr/bin/kata-mshv
 755 usr/libexec/kata-mshv-vm-isolation/kata-mshv-fs
 755 usr/libexec/kata-mshv-vm-isolation/kata-mshv-vsock
+755 usr/libexec/kata-mshv-vm-isolation/kata-mshv-vmm
 644 usr/share/kata-mshv-vm-isolation/config.toml
 644 usr/share/kata-mshv-vm-isolation/containerd/config-v2.toml
 644 usr/share/kata-mshv-vm-isolation/containerd/config-v3.toml

@@ -112,6 +112,7 @@ pub const KEYS: &[Key] = &[
         Kind::OneOf(&["auto", "always", "never"]),
         "How long the guest may believe what it read.",
     ),
+    key("built_in.path", Kind::AbsolutePath, "The built-in VMM."),
     key(
         "qemu.path",
         Kind::Program,

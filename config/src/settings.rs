@@ -19,6 +19,8 @@ pub struct Config {
     pub guest: Guest,
     /// The device processes.
     pub devices: Devices,
+    /// The built-in driver.
+    pub built_in: BuiltIn,
     /// The qemu driver.
     pub qemu: Qemu,
     /// The shim's own log.
@@ -83,6 +85,14 @@ pub enum FsCache {
     Never,
 }
 
+/// The built-in driver's options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuiltIn {
+    /// The VMM.
+    pub path: PathBuf,
+}
+
 /// The qemu driver's options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -126,6 +136,7 @@ impl Default for Config {
                 .collect(),
             guest: Guest::default(),
             devices: Devices::default(),
+            built_in: BuiltIn::default(),
             qemu: Qemu::default(),
             log: Log::default(),
         }
@@ -153,6 +164,14 @@ impl Default for Devices {
             fs: "/usr/libexec/kata-mshv-vm-isolation/kata-mshv-fs".into(),
             vsock: "/usr/libexec/kata-mshv-vm-isolation/kata-mshv-vsock".into(),
             fs_cache: FsCache::Auto,
+        }
+    }
+}
+
+impl Default for BuiltIn {
+    fn default() -> Self {
+        Self {
+            path: "/usr/libexec/kata-mshv-vm-isolation/kata-mshv-vmm".into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use protocol::{Code, Failure};
 
-use crate::machine::{ImageError, SelectError};
+use crate::machine::ImageError;
 use crate::network::NetworkError;
 use crate::sandbox::{BootError, PlanError};
 use crate::spec::SpecError;
@@ -30,7 +30,6 @@ impl Coded for PlanError {
 impl Coded for BootError {
     fn code(&self) -> Code {
         match self {
-            Self::Select(SelectError::NotBuiltIn) => Code::Unimplemented,
             Self::Select(_) => Code::FailedPrecondition,
             Self::Image(ImageError::Read { .. }) => Code::Internal,
             Self::Image(_) | Self::Checksum(_) => Code::FailedPrecondition,

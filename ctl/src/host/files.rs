@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use config::Config;
+use config::{Config, Driver};
 
 use super::Finding;
 use super::containerd::Daemon;
@@ -16,7 +16,7 @@ const INSTALL: &str = "install it (`make install`), or set";
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         file("guest kernel", &config.guest.kernel, "guest.kernel", false),
         file(
             "initramfs",
@@ -27,7 +27,12 @@ pub(super) fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
         file("fs device", &config.devices.fs, "devices.fs", true),
         file("vsock device", &config.devices.vsock, "devices.vsock", true),
         shim(daemon),
-    ]
+    ];
+    if config.driver == Driver::BuiltIn {
+        let vmm = file("VMM", &config.built_in.path, "built_in.path", true);
+        findings.push(vmm);
+    }
+    findings
 }
 
 fn file(subject: &'static str, path: &Path, key: &str, program: bool) -> Finding {

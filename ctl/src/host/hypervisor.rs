@@ -71,8 +71,13 @@ fn driver(config: &Config, offer: &Offer, accel: &'static str) -> Finding {
         _ => true,
     };
     if config.driver == Driver::BuiltIn {
-        let found = "driver = \"built-in\", which is not part of this version";
-        return Finding::fail(SUBJECT, found, "set driver = \"auto\" or \"qemu\"");
+        return match &offer.kvm {
+            Ok(()) => Finding::ok(SUBJECT, "VMs run by the built-in VMM, as configured"),
+            Err(_) => {
+                let found = "driver = \"built-in\", which needs KVM";
+                Finding::fail(SUBJECT, found, "set driver = \"auto\" or \"qemu\"")
+            }
+        };
     }
     if !usable {
         let found = format!("qemu.accel = \"{accel}\", which this host does not offer");
@@ -131,10 +136,13 @@ mod tests {
         let nothing = offer(false, false);
         assert_eq!(judge(Driver::Qemu, Accel::Kvm, &nothing).0, Level::Fail);
         assert_eq!(judge(Driver::Qemu, Accel::Mshv, &nothing).0, Level::Fail);
-        assert_eq!(
-            judge(Driver::BuiltIn, Accel::Auto, &offer(true, false)).0,
-            Level::Fail
-        );
+        assert_eq!(judge(Driver::BuiltIn, Accel::Auto, &nothing).0, Level::Fail);
         assert_eq!(judge(Driver::Qemu, Accel::Tcg, &nothing).0, Level::Warn);
+    }
+
+    #[test]
+    fn the_built_in_vmm_needs_kvm_alone() {
+        let (level, found) = judge(Driver::BuiltIn, Accel::Auto, &offer(true, false));
+        assert_eq!(level, Level::Ok, "{found}");
     }
 }

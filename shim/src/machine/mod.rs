@@ -1,12 +1,16 @@
 //! The virtual machine: what a driver starts, and what is known about it.
 
+mod built_in;
 mod checksum;
 mod console;
 mod image;
 mod qemu;
 mod select;
+mod verdict;
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use vmm_api::MachineConfig;
@@ -17,6 +21,25 @@ pub(crate) use checksum::{ChecksumError, verify};
 pub(crate) use console::Console;
 pub(crate) use image::{ImageError, check_initramfs, check_kernel};
 pub(crate) use select::{SelectError, select};
+pub(crate) use verdict::Verdict;
+
+/// Why a driver could not start a machine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error("open {} for the guest", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("tell the VMM what to run")]
+    Control {
+        #[source]
+        source: io::Error,
+    },
+}
 
 /// Starts machines. One implementation per virtual machine monitor.
 #[async_trait]
@@ -26,7 +49,7 @@ pub(crate) trait Driver: Send + Sync {
 
     /// Starts a machine. It runs when this returns; whether its kernel does
     /// is told by the agent's connection, or by the machine's end.
-    async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, SpawnError>;
+    async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, StartError>;
 }
 
 /// The file descriptors that belong to a [`MachineConfig`].
@@ -43,6 +66,8 @@ pub(crate) struct MachineFds {
 pub(crate) struct Machine {
     pub(crate) process: Process,
     pub(crate) console: Console,
+    /// What the VMM itself says of the end.
+    pub(crate) verdict: Verdict,
 }
 
 impl Machine {
@@ -50,7 +75,10 @@ impl Machine {
     /// said last.
     pub(crate) async fn ended(&self) -> String {
         let status = self.process.ended().await;
-        let how = self.process.obituary(status);
+        let how = match self.verdict.known().await {
+            Some(verdict) => verdict,
+            None => self.process.obituary(status),
+        };
         format!("{how}; {}", self.console.last_words())
     }
 }

@@ -5,47 +5,50 @@ use std::path::PathBuf;
 use config::{Accel, Config, Driver as Wanted};
 
 use super::Driver;
+use super::built_in::BuiltIn;
 use super::qemu::{Accelerator, Qemu};
 
 /// Why no driver fits.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SelectError {
     #[error("driver = \"built-in\" needs KVM: {why}; or set driver = \"qemu\"")]
-    NoKvm { why: String },
-    #[error("driver = \"built-in\" is not part of this version: set driver = \"qemu\" or \"auto\"")]
-    NotBuiltIn,
+    Kvm { why: String },
+    #[error("kata-mshv-vmm ({}) is not there: install it again, or set built_in.path in the configuration", path.display())]
+    Vmm { path: PathBuf },
     #[error("qemu.accel = {accel:?} cannot be used: {why}")]
-    NoAccelerator { accel: &'static str, why: String },
+    Accelerator { accel: &'static str, why: String },
     #[error("QEMU ({}) is not there: install qemu-system-x86, or set qemu.path in the configuration", path.display())]
-    NoQemu { path: PathBuf },
+    Qemu { path: PathBuf },
 }
 
 /// The driver that the configuration asks for, or the best that the host has.
 pub(crate) fn select(config: &Config) -> Result<Box<dyn Driver>, SelectError> {
     match config.driver {
-        Wanted::BuiltIn => Err(built_in()),
+        Wanted::BuiltIn => Ok(Box::new(built_in(config)?)),
         Wanted::Auto | Wanted::Qemu => Ok(Box::new(qemu(config)?)),
     }
 }
 
-fn built_in() -> SelectError {
-    match probe::kvm() {
-        Ok(_) => SelectError::NotBuiltIn,
-        Err(why) => SelectError::NoKvm {
-            why: why.to_string(),
-        },
+fn built_in(config: &Config) -> Result<BuiltIn, SelectError> {
+    probe::kvm().map_err(|why| SelectError::Kvm {
+        why: why.to_string(),
+    })?;
+    let path = &config.built_in.path;
+    match path.exists() {
+        true => Ok(BuiltIn::new(path.clone())),
+        false => Err(SelectError::Vmm { path: path.clone() }),
     }
 }
 
 fn qemu(config: &Config) -> Result<Qemu, SelectError> {
-    let path = find_program(&config.qemu.path).ok_or_else(|| SelectError::NoQemu {
+    let path = find_program(&config.qemu.path).ok_or_else(|| SelectError::Qemu {
         path: config.qemu.path.clone(),
     })?;
     Ok(Qemu::new(path, accelerator(config.qemu.accel)?))
 }
 
 fn accelerator(wanted: Accel) -> Result<Accelerator, SelectError> {
-    let refused = |accel, why: String| SelectError::NoAccelerator { accel, why };
+    let refused = |accel, why: String| SelectError::Accelerator { accel, why };
     match wanted {
         Accel::Tcg => Ok(Accelerator::Tcg),
         Accel::Kvm => match probe::kvm() {

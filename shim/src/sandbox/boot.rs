@@ -16,9 +16,10 @@ use super::timeline::Timeline;
 use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
-use crate::machine::{self, ChecksumError, Driver, ImageError, MachineFds, SelectError};
+use crate::machine::{
+    self, ChecksumError, Driver, ImageError, MachineFds, SelectError, StartError,
+};
 use crate::network::{Network, NetworkError};
-use crate::process::SpawnError;
 use crate::share::{MountError, Share};
 use crate::stdio::Streams;
 
@@ -47,7 +48,7 @@ pub(crate) enum BootError {
     #[error(transparent)]
     Network(#[from] NetworkError),
     #[error(transparent)]
-    Machine(#[from] SpawnError),
+    Machine(#[from] StartError),
     #[error("the VM ended before its agent answered: {0}")]
     Died(String),
     #[error(

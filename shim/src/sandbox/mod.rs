@@ -100,6 +100,7 @@ impl Sandbox {
         let machine = crate::machine::Machine {
             process: process(),
             console,
+            verdict: crate::machine::Verdict::none(),
         };
         let processes = Processes {
             machine,

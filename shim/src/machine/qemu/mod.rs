@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::net::UnixStream;
 use vmm_api::MachineConfig;
 
-use super::{Console, Driver, Machine, MachineFds};
+use super::{Console, Driver, Machine, MachineFds, StartError, Verdict};
 use crate::jail::Rights;
 use crate::process::{Process, Program, SpawnError};
 
@@ -58,7 +58,7 @@ impl Driver for Qemu {
         format!("qemu ({})", self.accelerator.name())
     }
 
-    async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, SpawnError> {
+    async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, StartError> {
         let program = Program {
             name: "qemu",
             path: &self.path,
@@ -86,6 +86,7 @@ impl Driver for Qemu {
         Ok(Machine {
             process,
             console: Console::read(console),
+            verdict: Verdict::none(),
         })
     }
 }

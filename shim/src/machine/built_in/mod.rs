@@ -1,0 +1,98 @@
+//! The built-in driver: `kata-mshv-vmm`, our own VMM on `/dev/kvm`.
+
+mod control;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use tokio::net::UnixStream;
+use vmm_api::{Descriptor, MachineConfig};
+
+use super::{Console, Driver, Machine, MachineFds, StartError};
+use crate::jail::Rights;
+use crate::process::{Process, Program, SpawnError};
+use control::Control;
+
+/// How it is called in texts.
+const NAME: &str = "kata-mshv-vmm";
+
+/// The VMM at a path.
+pub(crate) struct BuiltIn {
+    path: PathBuf,
+}
+
+impl BuiltIn {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+#[async_trait]
+impl Driver for BuiltIn {
+    fn name(&self) -> String {
+        "built-in".to_owned()
+    }
+
+    async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, StartError> {
+        let program = Program {
+            name: NAME,
+            path: &self.path,
+            key: "built_in.path",
+            // All that it uses it is sent open, but /dev/kvm.
+            rights: Rights::None,
+        };
+        let failed = |source| SpawnError::Start {
+            name: NAME,
+            program: self.path.clone(),
+            source,
+        };
+        let (control, theirs) = Control::pair().map_err(failed)?;
+        let process = Process::spawn(&program, &[], vec![theirs])?;
+        let (console, output) = console().map_err(failed)?;
+        let descriptors = descriptors(config, fds, output)?;
+        let verdict = control
+            .start(config, descriptors)
+            .await
+            .map_err(|source| StartError::Control { source })?;
+        Ok(Machine {
+            process,
+            console,
+            verdict,
+        })
+    }
+}
+
+/// Our end of the guest's console, reading, and the VMM's.
+fn console() -> io::Result<(Console, OwnedFd)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let console = Console::read(UnixStream::from_std(ours)?);
+    Ok((console, theirs.into()))
+}
+
+/// What the machine is made of, each with its meaning.
+fn descriptors(
+    config: &MachineConfig,
+    fds: MachineFds,
+    console: OwnedFd,
+) -> Result<Vec<(Descriptor, OwnedFd)>, StartError> {
+    let open = |path: &Path| {
+        File::open(path).map_err(|source| StartError::Open {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let mut all = vec![
+        (Descriptor::Kernel, open(&config.kernel)?.into()),
+        (Descriptor::Initramfs, open(&config.initramfs)?.into()),
+        (Descriptor::Console, console),
+        (Descriptor::Vsock, fds.vsock),
+        (Descriptor::Fs, fds.fs),
+    ];
+    all.extend(fds.taps.into_iter().map(|tap| (Descriptor::Tap, tap)));
+    Ok(all)
+}
