@@ -29,5 +29,5 @@ mod tail;
 
 pub use cases::{Case, Suite, case, path};
 pub use guest::{enter, inside};
-pub use host::{Error, Lab, Machine, Outcome};
+pub use host::{BootTime, Error, Lab, Machine, Outcome};
 pub use message::{Ending, Program};

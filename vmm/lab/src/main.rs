@@ -52,8 +52,7 @@ fn run(arguments: &Arguments) -> Result<Ending, Error> {
         lab = lab.file(PathBuf::from(host), place, 0o755);
     }
     let mut machine = lab.start()?;
-    let (whole, kernel) = machine.boot_time();
-    eprintln!("lab: ready after {whole:.1?} ({kernel:.1?} of them in the kernel)");
+    eprintln!("lab: ready after {}", machine.boot_time());
     let (path, rest) = arguments
         .command
         .split_first()

@@ -115,8 +115,7 @@ impl State {
         };
         match lab.start() {
             Ok(machine) => {
-                let (whole, kernel) = machine.boot_time();
-                eprintln!("lab: ready after {whole:.1?} ({kernel:.1?} of them in the kernel)");
+                eprintln!("lab: ready after {}", machine.boot_time());
                 *self = Self::On(lab.clone(), Box::new(machine));
                 Ok(())
             }

@@ -43,6 +43,14 @@ pub fn path(name: &str) -> PathBuf {
     }
 }
 
+/// What the lab has to know of this process's environment.
+fn passed_on() -> impl Iterator<Item = (String, String)> {
+    let wanted = |name: &str| name == "RUST_BACKTRACE" || name.starts_with("KATA_MSHV_TEST_");
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(move |(name, _)| wanted(name))
+}
+
 /// In a lab.
 pub(super) fn place_of(name: &str) -> String {
     format!("{FILES}/{name}")
@@ -125,9 +133,12 @@ fn trial(case: Case, place: Arc<Place>, shown: bool) -> Trial {
 }
 
 fn judge(case: Case, place: &Place, shown: bool) -> Result<(), Failed> {
-    let program = Program::new(place.own_path())
-        .args([RUN, case.name])
-        .within(case.timeout);
+    let program = passed_on().fold(
+        Program::new(place.own_path())
+            .args([RUN, case.name])
+            .within(case.timeout),
+        |program, (name, value)| program.env(name, value),
+    );
     let mut each = |line: &str| {
         if shown {
             eprintln!("{}: {line}", case.name);

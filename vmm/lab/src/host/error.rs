@@ -81,6 +81,15 @@ pub enum Error {
         console: String,
     },
 
+    /// The port carries something else.
+    #[error("the lab said {words:?}, which is no message of its init; its console:\n{console}")]
+    Senseless {
+        /// Or the reason why it is none.
+        words: String,
+        /// Last lines.
+        console: String,
+    },
+
     /// The lab runs and says nothing, long after the program's time.
     #[error("the lab hangs: nothing of {program} for {waited:?}; its console:\n{console}")]
     Hangs {
@@ -104,6 +113,10 @@ pub enum Error {
     /// The port broke.
     #[error("cannot send the lab a request")]
     Send(#[source] io::Error),
+
+    /// QEMU ended, somehow.
+    #[error("cannot learn how the lab ended")]
+    Wait(#[source] io::Error),
 
     /// A program that had to succeed did not.
     #[error("{program} {ending} in the lab; its output:\n{output}")]

@@ -1,117 +1,84 @@
 //! A running lab.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
-use std::process::{Child, ChildStdin, ChildStdout, ExitStatus};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
-use super::qemu::{self, Files};
+use super::console::Console;
+use super::process::{News, Process};
+use super::qemu::{Order, path};
 use super::{Error, Lab, Outcome};
 use crate::message::{Event, Program, Request};
-use crate::tail::last_lines;
 
-/// From QEMU's start to init's first word: about a second, ten on a very busy
-/// host.
+/// From QEMU's start to init's first word: less than a second, ten on a very
+/// busy host.
 const BOOT: Duration = Duration::from_secs(60);
 
 /// Init ends a program by itself when its time is over; longer than this after
 /// that, and it is the lab that hangs.
-const GRACE: Duration = Duration::from_secs(30);
-
-/// From the end of QEMU's output to its own.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// Of the console, in an error.
-const LINES_SHOWN: usize = 30;
+const GRACE: Duration = Duration::from_secs(20);
 
 /// A running lab, which runs one program at a time. Dropping it ends it.
 pub struct Machine {
-    requests: ChildStdin,
-    news: Receiver<News>,
-    process: Arc<Mutex<Child>>,
-    reader: Option<JoinHandle<()>>,
+    process: Process,
     console: Console,
-    boot: Boot,
+    boot: BootTime,
 }
 
-/// How long the start of a lab took.
-#[derive(Clone, Copy, Debug)]
-struct Boot {
-    /// From the start of QEMU.
-    whole: Duration,
+/// How long a lab took to start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BootTime {
+    /// From the start of QEMU to init.
+    pub whole: Duration,
     /// Of that, from the kernel's first instruction on.
-    kernel: Duration,
+    pub kernel: Duration,
 }
 
-enum News {
-    Started(Started),
-    NotStarted(Error),
-    Said(Event),
-    /// Something that is no message; the next thing is the end.
-    Garbage(String),
-    Gone(io::Result<ExitStatus>),
-}
-
-struct Started {
-    requests: ChildStdin,
-    process: Arc<Mutex<Child>>,
+impl fmt::Display for BootTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { whole, kernel } = self;
+        write!(f, "{whole:.1?}, {kernel:.1?} of them in the kernel")
+    }
 }
 
 impl Machine {
+    /// `archive` has to be there until this returns.
     pub(super) fn boot(lab: &Lab, archive: &File) -> Result<Self, Error> {
         let begun = Instant::now();
         let console = Console::new().map_err(Error::Archive)?;
-        let (sender, news) = channel();
-        let reader = Reader {
-            lab: lab.clone(),
-            archive: archive.try_clone().map_err(Error::Archive)?,
-            console: console.try_clone().map_err(Error::Archive)?,
-        };
-        let reader = std::thread::spawn(move || reader.run(&sender));
-        let Started { requests, process } = match news.recv() {
-            Ok(News::Started(started)) => started,
-            Ok(News::NotStarted(error)) => return Err(error),
-            _ => unreachable!("the first news is of the start"),
+        let order = Order {
+            kernel: lab.kernel.clone(),
+            memory_mib: lab.memory_mib,
+            archive: path(archive),
+            console: path(&console.guest),
+            complaints: console.qemu.try_clone().map_err(Error::Archive)?,
         };
         let mut machine = Self {
-            requests,
-            news,
-            process,
-            reader: Some(reader),
+            process: Process::start(order)?,
             console,
-            boot: Boot {
-                whole: Duration::ZERO,
-                kernel: Duration::ZERO,
-            },
+            boot: BootTime::default(),
         };
         let kernel = machine.ready()?;
         let whole = begun.elapsed();
-        machine.boot = Boot { whole, kernel };
+        machine.boot = BootTime { whole, kernel };
         Ok(machine)
     }
 
-    fn ready(&mut self) -> Result<Duration, Error> {
+    fn ready(&self) -> Result<Duration, Error> {
         match self.next(Instant::now() + BOOT)? {
             Some(Event::Ready { uptime }) => Ok(uptime),
-            Some(other) => Err(self.died_saying(&format!("{other:?}"))),
+            Some(other) => Err(self.senseless(&format!("{other:?}"))),
             None => Err(Error::NotReady {
                 waited: BOOT,
-                console: self.console.last_words(),
+                console: self.console(),
             }),
         }
     }
 
-    /// From the start of QEMU to the lab's init, and how much of that the
-    /// kernel had.
+    /// How long the start took.
     #[must_use]
-    pub fn boot_time(&self) -> (Duration, Duration) {
-        (self.boot.whole, self.boot.kernel)
+    pub fn boot_time(&self) -> BootTime {
+        self.boot
     }
 
     /// Runs `program` to its end; `each` gets its output line by line.
@@ -121,7 +88,8 @@ impl Machine {
     /// Those of the lab, after which it is of no use any more. A program that
     /// fails is no error.
     pub fn run(&mut self, program: &Program, each: &mut dyn FnMut(&str)) -> Result<Outcome, Error> {
-        self.send(&Request::Run(program.clone()))?;
+        let request = Request::Run(program.clone());
+        self.process.send(&request).map_err(Error::Send)?;
         let deadline = Instant::now() + program.timeout + GRACE;
         let mut output = String::new();
         loop {
@@ -138,41 +106,29 @@ impl Machine {
                         reason,
                     });
                 }
-                Some(Event::Ready { .. }) => return Err(self.died_saying("init started twice")),
+                Some(Event::Ready { .. }) => return Err(self.senseless("init, again")),
                 None => return Err(self.hangs(program)),
             }
         }
     }
 
-    /// The lab's console and QEMU's complaints, the last lines.
+    /// The last lines of the lab's console and of QEMU's complaints.
     #[must_use]
     pub fn console(&self) -> String {
         self.console.last_words()
     }
 
-    fn send(&mut self, request: &Request) -> Result<(), Error> {
-        let mut line = serde_json::to_string(request).map_err(|error| Error::Send(error.into()))?;
-        line.push('\n');
-        self.requests
-            .write_all(line.as_bytes())
-            .map_err(Error::Send)
-    }
-
     /// What init says next, or nothing until `deadline`.
-    fn next(&mut self, deadline: Instant) -> Result<Option<Event>, Error> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.news.recv_timeout(left) {
-            Ok(News::Said(event)) => Ok(Some(event)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Ok(News::Garbage(text)) => Err(self.died_saying(&text)),
-            Ok(News::Gone(Ok(status))) => Err(Error::Died {
+    fn next(&self, deadline: Instant) -> Result<Option<Event>, Error> {
+        match self.process.next(deadline) {
+            News::Said(event) => Ok(Some(event)),
+            News::Silence => Ok(None),
+            News::Garbage(text) => Err(self.senseless(&text)),
+            News::Gone(Ok(status)) => Err(Error::Died {
                 status,
-                console: self.console.last_words(),
+                console: self.console(),
             }),
-            Ok(News::Gone(Err(error))) => Err(Error::Send(error)),
-            Ok(News::Started(_) | News::NotStarted(_)) | Err(RecvTimeoutError::Disconnected) => {
-                Err(self.died_saying("no more news"))
-            }
+            News::Gone(Err(error)) => Err(Error::Wait(error)),
         }
     }
 
@@ -180,143 +136,18 @@ impl Machine {
         Error::Hangs {
             program: program.path.clone(),
             waited: program.timeout + GRACE,
-            console: self.console.last_words(),
+            console: self.console(),
         }
     }
 
     /// Ended from here, as nothing it says makes sense any more.
-    fn died_saying(&self, words: &str) -> Error {
-        let mut process = lock(&self.process);
-        // It may have ended by itself.
-        let _ = process.kill();
-        match process.wait() {
-            Ok(status) => Error::Died {
-                status,
-                console: format!("{}\n{words}", self.console.last_words()),
+    fn senseless(&self, words: &str) -> Error {
+        match self.process.end() {
+            Ok(_) => Error::Senseless {
+                words: words.to_owned(),
+                console: self.console(),
             },
-            Err(error) => Error::Send(error),
+            Err(error) => Error::Wait(error),
         }
     }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // It may have ended by itself. The reader reaps it.
-        let _ = lock(&self.process).kill();
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
-    }
-}
-
-/// The thread that starts QEMU and lives as long: QEMU dies with it.
-struct Reader {
-    lab: Lab,
-    archive: File,
-    console: Console,
-}
-
-impl Reader {
-    /// Nobody may be listening any more; then QEMU is being killed.
-    fn run(self, news: &Sender<News>) {
-        let files = Files {
-            archive: &self.archive,
-            console: &self.console.guest,
-            complaints: match self.console.qemu.try_clone() {
-                Ok(file) => file,
-                Err(error) => return drop(news.send(News::NotStarted(Error::Archive(error)))),
-            },
-        };
-        let mut child = match qemu::spawn(&self.lab, files) {
-            Ok(child) => child,
-            Err(error) => return drop(news.send(News::NotStarted(error))),
-        };
-        let (Some(requests), Some(events)) = (child.stdin.take(), child.stdout.take()) else {
-            unreachable!("both are pipes");
-        };
-        let process = Arc::new(Mutex::new(child));
-        let started = Started {
-            requests,
-            process: Arc::clone(&process),
-        };
-        let _ = news.send(News::Started(started));
-        relay(events, news);
-        let _ = news.send(News::Gone(reap(&process)));
-    }
-}
-
-/// QEMU closes its output when it ends, or hangs half closed. The lock is not
-/// held while waiting, as whoever drops the machine wants to kill.
-fn reap(process: &Mutex<Child>) -> io::Result<ExitStatus> {
-    let deadline = Instant::now() + CLOSING;
-    while Instant::now() < deadline {
-        if let Some(status) = lock(process).try_wait()? {
-            return Ok(status);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let mut process = lock(process);
-    process.kill()?;
-    process.wait()
-}
-
-fn relay(events: ChildStdout, news: &Sender<News>) {
-    for line in BufReader::new(events).lines() {
-        let Ok(line) = line else { return };
-        let said = match serde_json::from_str(&line) {
-            Ok(event) => News::Said(event),
-            Err(error) => News::Garbage(format!("{error} in {line:?}")),
-        };
-        let _ = news.send(said);
-    }
-}
-
-/// What the lab's kernel and QEMU have to say, in memory.
-struct Console {
-    guest: File,
-    qemu: File,
-}
-
-impl Console {
-    fn new() -> io::Result<Self> {
-        let memory = |name: &str| memfd_create(name, MFdFlags::MFD_CLOEXEC).map(File::from);
-        Ok(Self {
-            guest: memory("lab-console")?,
-            qemu: memory("lab-qemu")?,
-        })
-    }
-
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            guest: self.guest.try_clone()?,
-            qemu: self.qemu.try_clone()?,
-        })
-    }
-
-    fn last_words(&self) -> String {
-        let text = |file: &File| {
-            // What cannot be read is not shown.
-            let bytes = contents(file).unwrap_or_default();
-            last_lines(
-                &String::from_utf8_lossy(&bytes).replace('\r', ""),
-                LINES_SHOWN,
-            )
-        };
-        format!("{}\n{}", text(&self.guest), text(&self.qemu))
-            .trim()
-            .to_owned()
-    }
-}
-
-/// Without moving the position, at which QEMU writes.
-fn contents(file: &File) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len();
-    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
-}
-
-/// A panic elsewhere leaves a process that has to be ended all the same.
-fn lock(process: &Mutex<Child>) -> MutexGuard<'_, Child> {
-    process.lock().unwrap_or_else(PoisonError::into_inner)
 }

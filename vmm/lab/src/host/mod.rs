@@ -1,13 +1,15 @@
 //! The caller's side: the lab's machine.
 
 mod archive;
+mod console;
 mod error;
 mod lab;
 mod machine;
+mod process;
 mod qemu;
 mod tsc;
 
 pub use error::Error;
 pub use lab::{Lab, Outcome};
-pub use machine::Machine;
+pub use machine::{BootTime, Machine};
 pub(crate) use qemu::PORT;

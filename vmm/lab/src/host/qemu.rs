@@ -6,12 +6,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid, getppid};
 
-use super::{Error, Lab, tsc};
+use super::{Error, tsc};
 use crate::guest::MARK;
 
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
@@ -19,12 +22,15 @@ pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 /// Name of the port by which init finds it.
 pub(crate) const PORT: &str = "lab";
 
-/// What a lab's QEMU reads and writes besides the port.
-pub(super) struct Files<'a> {
-    pub(super) archive: &'a File,
-    /// The lab's console, overwritten.
-    pub(super) console: &'a File,
-    /// QEMU's own complaints.
+/// A QEMU to start.
+pub(super) struct Order {
+    pub(super) kernel: PathBuf,
+    pub(super) memory_mib: u32,
+    /// Path of the initramfs.
+    pub(super) archive: String,
+    /// Path of the file for the lab's console.
+    pub(super) console: String,
+    /// For QEMU's own.
     pub(super) complaints: File,
 }
 
@@ -45,24 +51,25 @@ const FIXED: &[&str] = &[
 
 /// Starts QEMU; stdin and stdout of the child are pipes. It dies with the
 /// calling thread.
-pub(super) fn spawn(lab: &Lab, files: Files) -> Result<Child, Error> {
+pub(super) fn spawn(order: Order) -> Result<Child, Error> {
     let mut command = Command::new(PROGRAM);
     command
         .args(FIXED)
-        .args(["-m", &format!("{}M", lab.memory_mib)])
+        .args(["-m", &format!("{}M", order.memory_mib)])
         .arg("-chardev")
-        .arg(format!("file,id=console,path={}", path(files.console)))
+        .arg(format!("file,id=console,path={}", order.console))
         .arg("-kernel")
-        .arg(&lab.kernel)
-        .args(["-initrd", &path(files.archive)])
+        .arg(order.kernel)
+        .args(["-initrd", &order.archive])
         .args(["-append", &command_line()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(files.complaints);
-    // SAFETY: between fork and exec the closure makes one system call, and
+        .stderr(order.complaints);
+    let caller = getpid();
+    // SAFETY: between fork and exec the closure makes two system calls, and
     // neither allocates nor takes a lock.
     unsafe {
-        command.pre_exec(|| set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
+        command.pre_exec(move || die_with(caller));
     }
     command.spawn().map_err(|source| Error::Start {
         program: PROGRAM,
@@ -70,17 +77,29 @@ pub(super) fn spawn(lab: &Lab, files: Files) -> Result<Child, Error> {
     })
 }
 
+/// The caller may be gone before this is set.
+fn die_with(caller: Pid) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == caller {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH.into())
+    }
+}
+
 /// By which the child can open our file, without inheriting it.
-fn path(file: &File) -> String {
+pub(super) fn path(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
-/// A kernel that panics restarts, at which QEMU ends. The mark tells init that
-/// it is in a lab.
+/// A kernel that panics restarts, at which QEMU ends. The local timer is not
+/// used, for calibrating it takes a third of the boot, and the other one is as
+/// exact; patching the code for one processor would take another tenth. The mark
+/// tells init that it is in a lab.
 fn command_line() -> String {
     format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={} tsc=reliable nokaslr \
-         no_timer_check {MARK}=1",
+         no_timer_check nolapic_timer noreplace-smp {MARK}=1",
         tsc::khz()
     )
 }
