@@ -40,8 +40,9 @@ fn section<'a>(text: &'a str, name: &str) -> &'a str {
 fn each_case_gets_its_own_verdict() {
     let (code, text) = suite(&[]);
     assert_eq!(code, Some(101), "{text}");
-    assert!(text.contains("2 passed; 5 failed"), "{text}");
+    assert!(text.contains("2 passed; 6 failed"), "{text}");
     assert!(section(&text, "panics").contains("arithmetic"), "{text}");
+    assert!(section(&text, "errs").contains("InvalidDigit"), "{text}");
     let aborted = section(&text, "aborts");
     assert!(aborted.contains("killed by SIGABRT"), "{aborted}");
     assert!(aborted.contains("about to abort"), "{aborted}");
@@ -60,7 +61,7 @@ fn a_name_selects_and_good_cases_succeed() {
     let (code, text) = suite(&["good"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("2 passed; 0 failed"), "{text}");
-    assert!(text.contains("5 filtered out"), "{text}");
+    assert!(text.contains("6 filtered out"), "{text}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         .file("data", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .case(case("good", good))
         .case(case("panics", panics))
+        .case(case("errs", errs))
         .case(case("aborts", aborts))
         .case(case("hangs", hangs).seconds(2))
         .case(case("exits", exits))
@@ -26,6 +27,10 @@ fn good() {
 
 fn panics() {
     assert_eq!(1 + 1, 3, "arithmetic");
+}
+
+fn errs() -> Result<(), std::num::ParseIntError> {
+    "three".parse::<i32>().map(drop)
 }
 
 fn aborts() {

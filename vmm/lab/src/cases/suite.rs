@@ -106,7 +106,7 @@ impl Suite {
         let trials = self
             .cases
             .iter()
-            .map(|case| trial(*case, Arc::clone(&place), shown))
+            .map(|case| trial(case.clone(), Arc::clone(&place), shown))
             .collect();
         let conclusion = libtest_mimic::run(&arguments, trials);
         place.close();
@@ -115,10 +115,7 @@ impl Suite {
 
     fn run_one(&self, name: &str) -> ExitCode {
         match self.cases.iter().find(|case| case.name == name) {
-            Some(case) => {
-                (case.body)();
-                ExitCode::SUCCESS
-            }
+            Some(case) => (case.body)(),
             None => {
                 eprintln!("there is no case {name:?}");
                 ExitCode::FAILURE
@@ -129,10 +126,10 @@ impl Suite {
 
 fn trial(case: Case, place: Arc<Place>, shown: bool) -> Trial {
     let kind = if place.is_lab() { "lab" } else { "" };
-    Trial::test(case.name, move || judge(case, &place, shown)).with_kind(kind)
+    Trial::test(case.name, move || judge(&case, &place, shown)).with_kind(kind)
 }
 
-fn judge(case: Case, place: &Place, shown: bool) -> Result<(), Failed> {
+fn judge(case: &Case, place: &Place, shown: bool) -> Result<(), Failed> {
     let program = passed_on().fold(
         Program::new(place.own_path())
             .args([RUN, case.name])
@@ -147,8 +144,8 @@ fn judge(case: Case, place: &Place, shown: bool) -> Result<(), Failed> {
     let outcome = place.run(&program, &mut each)?;
     let verdict = match outcome.ending {
         Ending::Exited(0) => return Ok(()),
-        // What a panic exits with; its message is in the output.
-        Ending::Exited(101) => String::new(),
+        // An error, a panic: what it was is in the output.
+        Ending::Exited(1 | 101) => String::new(),
         Ending::TimedOut => format!("still running after {:?}\n", case.timeout),
         ending => format!("{ending}\n"),
     };
