@@ -122,7 +122,17 @@ pub enum Interest {
 pub struct Sources {
     events: Events,
     slot: Slot,
-    watched: Vec<OwnedFd>,
+    watched: Vec<Watched>,
+}
+
+struct Watched {
+    /// A descriptor of our own: whatever happens to the device's, this one can
+    /// be taken out of the set again.
+    fd: OwnedFd,
+    source: u16,
+    flags: EpollFlags,
+    /// It is in the set.
+    active: bool,
 }
 
 impl Sources {
@@ -131,28 +141,60 @@ impl Sources {
     /// # Errors
     /// When the kernel refuses.
     pub fn watch(&mut self, fd: BorrowedFd<'_>, source: u16, what: Interest) -> io::Result<()> {
-        let flags = match what {
-            Interest::Readable => EpollFlags::EPOLLIN,
-            Interest::HangUp => EpollFlags::EPOLLRDHUP,
+        self.watched.push(Watched {
+            fd: fd.try_clone_to_owned()?,
+            source,
+            flags: match what {
+                Interest::Readable => EpollFlags::EPOLLIN,
+                Interest::HangUp => EpollFlags::EPOLLRDHUP,
+            },
+            active: false,
+        });
+        self.resume(source)
+    }
+
+    /// Does not watch what it watches under `source` until [`Self::resume`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn pause(&mut self, source: u16) -> io::Result<()> {
+        for watched in of(&mut self.watched, source).filter(|watched| watched.active) {
+            // Out of the set: an error would be told even without interest.
+            self.events.0.delete(&watched.fd)?;
+            watched.active = false;
+        }
+        Ok(())
+    }
+
+    /// Watches again what it watched under `source`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn resume(&mut self, source: u16) -> io::Result<()> {
+        let token = Token::Device {
+            slot: self.slot,
+            source,
         };
-        let slot = self.slot;
-        // A descriptor of our own: whatever happens to the other, this one can
-        // be taken out of the set again.
-        let own = fd.try_clone_to_owned()?;
-        self.events
-            .add(&own, Token::Device { slot, source }, flags)?;
-        self.watched.push(own);
+        for watched in of(&mut self.watched, source).filter(|watched| !watched.active) {
+            self.events.add(&watched.fd, token, watched.flags)?;
+            watched.active = true;
+        }
         Ok(())
     }
 }
 
 impl Drop for Sources {
     fn drop(&mut self) {
-        for fd in &self.watched {
+        for watched in self.watched.iter().filter(|watched| watched.active) {
             // It is in the set: it was added, and only this removes it.
-            let _ = self.events.0.delete(fd);
+            let _ = self.events.0.delete(&watched.fd);
         }
     }
+}
+
+fn of(watched: &mut [Watched], source: u16) -> impl Iterator<Item = &mut Watched> {
+    let all = watched.iter_mut();
+    all.filter(move |watched| watched.source == source)
 }
 
 #[cfg(test)]
@@ -195,6 +237,32 @@ mod tests {
         assert_eq!(events.wait().unwrap(), [token]);
         drop(sources);
         end.write_all(b"x").unwrap();
+        assert_eq!(events.wait().unwrap(), [Token::Control]);
+    }
+
+    #[test]
+    fn what_is_paused_is_not_told_until_it_is_resumed() {
+        let events = Events::new().unwrap();
+        let [(mut ours, theirs), (other, mut end)] = [(); 2].map(|()| UnixStream::pair().unwrap());
+        events.watch(&other, Token::Control).unwrap();
+        let slot = Slot::new(5).unwrap();
+        let mut sources = events.sources(slot);
+        sources
+            .watch(theirs.as_fd(), 2, Interest::Readable)
+            .unwrap();
+        ours.write_all(b"x").unwrap();
+        end.write_all(b"x").unwrap();
+        for source in [2, 2, 9] {
+            sources.pause(source).unwrap();
+        }
+        assert_eq!(events.wait().unwrap(), [Token::Control]);
+        for _ in 0..2 {
+            sources.resume(2).unwrap();
+        }
+        let token = Token::Device { slot, source: 2 };
+        assert!(events.wait().unwrap().contains(&token));
+        sources.pause(2).unwrap();
+        drop(sources);
         assert_eq!(events.wait().unwrap(), [Token::Control]);
     }
 

@@ -8,6 +8,7 @@ use vmm_api::{Descriptor, MachineConfig};
 
 use crate::boot::{Images, MOST_CPUS};
 use crate::virtio::device::Device;
+use crate::virtio::net::{Net, NetError};
 use crate::virtio::rng::Rng;
 use crate::virtio::vhost_user::{self, TagError, VhostUser, VhostUserError};
 
@@ -40,9 +41,23 @@ pub enum SetupError {
         /// Which.
         what: Descriptor,
     },
-    /// Devices that this version does not have.
-    #[error("network interfaces are not served yet")]
-    Nets,
+    /// Interfaces and taps do not belong together.
+    #[error("{nets} network interfaces on {taps} taps: each has one")]
+    Taps {
+        /// Interfaces in the message.
+        nets: usize,
+        /// Taps beside it.
+        taps: usize,
+    },
+    /// An interface that cannot be made.
+    #[error("make network interface {index}")]
+    Net {
+        /// Which, from 0 on.
+        index: usize,
+        /// Why.
+        #[source]
+        source: NetError,
+    },
     /// The share has no name for the guest.
     #[error(transparent)]
     Tag(#[from] TagError),
@@ -84,9 +99,6 @@ impl Setup {
                 vcpus: config.vcpus,
             })?;
         let mut given = Given::new(descriptors, fds)?;
-        if !config.nets.is_empty() {
-            return Err(SetupError::Nets);
-        }
         let images = Images {
             kernel: File::from(given.need(Descriptor::Kernel)?),
             initramfs: File::from(given.need(Descriptor::Initramfs)?),
@@ -119,8 +131,30 @@ fn devices(config: &MachineConfig, given: &mut Given) -> Result<Vec<Box<dyn Devi
             UnixStream::from(socket),
         )?));
     }
+    for net in nets(config, given.take_all(Descriptor::Tap))? {
+        devices.push(Box::new(net));
+    }
     devices.push(Box::new(Rng::default()));
     Ok(devices)
+}
+
+fn nets(config: &MachineConfig, taps: Vec<OwnedFd>) -> Result<Vec<Net>, SetupError> {
+    let nets = &config.nets;
+    if nets.len() != taps.len() {
+        return Err(SetupError::Taps {
+            nets: nets.len(),
+            taps: taps.len(),
+        });
+    }
+    let made = nets
+        .iter()
+        .zip(taps)
+        .enumerate()
+        .map(|(index, (net, tap))| {
+            let failed = |source| SetupError::Net { index, source };
+            Net::new(net, vec![tap]).map_err(failed)
+        });
+    made.collect()
 }
 
 /// Descriptors that nobody has taken yet.
@@ -139,14 +173,20 @@ impl Given {
 
     /// The only one of its kind, if it is there.
     fn take(&mut self, what: Descriptor) -> Result<Option<OwnedFd>, SetupError> {
-        let (mut these, others) = std::mem::take(&mut self.0)
+        let mut these = self.take_all(what);
+        match these.len() {
+            0 | 1 => Ok(these.pop()),
+            _ => Err(SetupError::Twice { what }),
+        }
+    }
+
+    /// All of that kind, in their order.
+    fn take_all(&mut self, what: Descriptor) -> Vec<OwnedFd> {
+        let (these, others) = std::mem::take(&mut self.0)
             .into_iter()
             .partition::<Vec<_>, _>(|(kind, _)| *kind == what);
         self.0 = others;
-        match these.len() {
-            0 | 1 => Ok(these.pop().map(|(_, fd)| fd)),
-            _ => Err(SetupError::Twice { what }),
-        }
+        these.into_iter().map(|(_, fd)| fd).collect()
     }
 
     fn need(&mut self, what: Descriptor) -> Result<OwnedFd, SetupError> {
@@ -157,7 +197,7 @@ impl Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Descriptor::{Console, Initramfs, Kernel, Vsock};
+    use Descriptor::{Console, Initramfs, Kernel, Tap, Vsock};
 
     fn config() -> MachineConfig {
         MachineConfig {
@@ -205,6 +245,27 @@ mod tests {
             counted,
             Err(SetupError::Count { named: 1, sent: 0 })
         ));
+    }
+
+    #[test]
+    fn an_interface_needs_a_tap_and_a_tap_an_interface() {
+        let net = vmm_api::NetConfig {
+            mac: "02:00:00:00:00:01".into(),
+            mtu: 1500,
+        };
+        let nets = |count| MachineConfig {
+            nets: vec![net.clone(); count],
+            ..config()
+        };
+        for (count, descriptors) in [
+            (0, &[Kernel, Initramfs, Tap][..]),
+            (1, &[Kernel, Initramfs]),
+        ] {
+            let refused = check(&nets(count), descriptors);
+            assert!(matches!(refused, Err(SetupError::Taps { .. })));
+        }
+        let no_tap = check(&nets(1), &[Kernel, Initramfs, Tap]);
+        assert!(matches!(no_tap, Err(SetupError::Net { index: 0, .. })));
     }
 
     #[test]

@@ -10,16 +10,23 @@
 //! | [`transport`] | one device behind its registers: what writes to them do |
 //! | [`device`] | what a device is to the transport |
 //! | [`slots`] | all of them |
-//! | [`rng`] | a device in this process |
+//! | [`ring`] | the rings of a queue, for a device in this process |
+//! | [`chain`] | what lies in them, piece by piece |
+//! | [`rng`], [`net`] | devices in this process |
 //! | [`vhost_user`] | devices in processes of their own |
 //!
 //! To add a device, implement [`device::Device`]; [`rng`] is the smallest
 //! example. It gets its queues in `start`, watches their kicks through
 //! `Start::sources`, and is called in `serve` when one comes.
 
+pub mod chain;
 pub mod device;
+#[cfg(test)]
+mod driver;
+pub mod net;
 pub mod queue;
 pub mod register;
+pub mod ring;
 pub mod rng;
 pub mod slot;
 pub mod slots;
