@@ -13,17 +13,15 @@ const SUITE: &str = env!("CARGO_BIN_EXE_cases-that-fail");
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
 /// The exit code, and both streams.
-fn suite(arguments: &[&str]) -> (Option<i32>, String) {
+fn suite(place: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(SUITE)
         .args(arguments)
-        .env("KATA_MSHV_TEST_PLACE", "lab")
+        .env("KATA_MSHV_TEST_PLACE", place)
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&text).into_owned(),
-    )
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output.status.code(), text)
 }
 
 /// The paragraph that a failed case has to itself.
@@ -36,20 +34,25 @@ fn section<'a>(text: &'a str, name: &str) -> &'a str {
     &rest[..end.unwrap_or(rest.len())]
 }
 
-#[test]
-fn each_case_gets_its_own_verdict() {
-    let (code, text) = suite(&[]);
-    assert_eq!(code, Some(101), "{text}");
+/// Of those that take nothing else along.
+fn check_verdicts(text: &str) {
     assert!(text.contains("2 passed; 6 failed"), "{text}");
-    assert!(section(&text, "panics").contains("arithmetic"), "{text}");
-    assert!(section(&text, "errs").contains("InvalidDigit"), "{text}");
-    let aborted = section(&text, "aborts");
+    assert!(section(text, "panics").contains("arithmetic"), "{text}");
+    assert!(section(text, "errs").contains("InvalidDigit"), "{text}");
+    let aborted = section(text, "aborts");
     assert!(aborted.contains("killed by SIGABRT"), "{aborted}");
     assert!(aborted.contains("about to abort"), "{aborted}");
-    let hung = section(&text, "hangs");
+    let hung = section(text, "hangs");
     assert!(hung.contains("still running after 2s"), "{hung}");
     assert!(hung.contains("about to hang"), "{hung}");
-    assert!(section(&text, "exits").contains("exited with 7"), "{text}");
+    assert!(section(text, "exits").contains("exited with 7"), "{text}");
+}
+
+#[test]
+fn each_case_gets_its_own_verdict_in_a_lab() {
+    let (code, text) = suite("lab", &[]);
+    assert_eq!(code, Some(101), "{text}");
+    check_verdicts(&text);
     // The lab's kernel says why, and the case behind gets a new lab.
     let crashed = section(&text, "crashes_the_machine");
     assert!(crashed.contains("sysrq triggered crash"), "{crashed}");
@@ -57,8 +60,16 @@ fn each_case_gets_its_own_verdict() {
 }
 
 #[test]
+fn each_case_gets_its_own_verdict_on_the_host() {
+    let (code, text) = suite("here", &[]);
+    assert_eq!(code, Some(101), "{text}");
+    check_verdicts(&text);
+    assert!(!text.contains("lab: ready"), "{text}");
+}
+
+#[test]
 fn a_name_selects_and_good_cases_succeed() {
-    let (code, text) = suite(&["good"]);
+    let (code, text) = suite("lab", &["good"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("2 passed; 0 failed"), "{text}");
     assert!(text.contains("6 filtered out"), "{text}");
@@ -66,7 +77,7 @@ fn a_name_selects_and_good_cases_succeed() {
 
 #[test]
 fn no_lab_is_started_for_nothing() {
-    let (code, text) = suite(&["--list"]);
+    let (code, text) = suite("lab", &["--list"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("panics: test"), "{text}");
     assert!(!text.contains("lab: ready"), "{text}");
