@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use vmm_api::{Descriptor, MachineConfig};
 
 use crate::boot::{Images, MOST_CPUS};
+use crate::virtio::balloon::Balloon;
 use crate::virtio::device::Device;
 use crate::virtio::net::{Net, NetError};
 use crate::virtio::rng::Rng;
@@ -135,6 +136,7 @@ fn devices(config: &MachineConfig, given: &mut Given) -> Result<Vec<Box<dyn Devi
         devices.push(Box::new(net));
     }
     devices.push(Box::new(Rng::default()));
+    devices.push(Box::new(Balloon::default()));
     Ok(devices)
 }
 
@@ -225,7 +227,7 @@ mod tests {
     fn a_device_is_there_if_its_descriptor_is() {
         let setup = check(&config(), &[Initramfs, Vsock, Kernel]).unwrap();
         let names: Vec<_> = setup.devices.iter().map(|device| device.name()).collect();
-        assert_eq!(names, ["vsock", "rng"]);
+        assert_eq!(names, ["vsock", "rng", "balloon"]);
         assert!(setup.console.is_none());
     }
 

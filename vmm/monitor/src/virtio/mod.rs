@@ -12,13 +12,14 @@
 //! | [`slots`] | all of them |
 //! | [`ring`] | the rings of a queue, for a device in this process |
 //! | [`chain`] | what lies in them, piece by piece |
-//! | [`rng`], [`net`] | devices in this process |
+//! | [`rng`], [`net`], [`balloon`] | devices in this process |
 //! | [`vhost_user`] | devices in processes of their own |
 //!
 //! To add a device, implement [`device::Device`]; [`rng`] is the smallest
 //! example. It gets its queues in `start`, watches their kicks through
 //! `Start::sources`, and is called in `serve` when one comes.
 
+pub mod balloon;
 pub mod chain;
 pub mod device;
 #[cfg(test)]

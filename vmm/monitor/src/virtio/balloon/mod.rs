@@ -1,0 +1,213 @@
+//! The memory balloon (virtio 1.2, section 5.5): what the guest does not need
+//! goes back to the host.
+//!
+//! Mostly by free page reporting: the guest tells by itself what it has freed,
+//! and may use it again at any time. What it gives when it is asked to, page by
+//! page, it may take back as it likes, too: no page is ever lost to it, it only
+//! finds zeros there.
+
+mod numbers;
+
+use std::borrow::Cow;
+
+use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
+use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
+use virtio_queue::DescriptorChain;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use self::numbers::Numbers;
+use super::chain::{Access, BadChain, Pieces};
+use super::device::{Device, DeviceError, Served, Start};
+use super::ring::Ring;
+use crate::complaints;
+use crate::error;
+use crate::events::Sources;
+use crate::memory::release::{PAGE, release};
+
+const NAME: &str = "balloon";
+
+/// Linux reports 32 ranges at once, and not at all in a queue of fewer entries.
+const QUEUE_SIZE: u16 = 128;
+/// Most pieces of a chain.
+const MOST_PIECES: usize = QUEUE_SIZE as usize;
+
+/// Feature bits (virtio 1.2, section 5.5.3).
+const DEFLATE_ON_OOM: u32 = 2;
+const PAGE_POISON: u32 = 4;
+const REPORTING: u32 = 5;
+const OFFERED: [u32; 4] = [
+    DEFLATE_ON_OOM,
+    PAGE_POISON,
+    REPORTING,
+    VIRTIO_RING_F_EVENT_IDX,
+];
+
+/// Fields of the configuration that a driver writes: pages in the balloon, and
+/// the value that it fills free pages with (section 5.5.4).
+const ACTUAL: std::ops::Range<usize> = 4..8;
+const POISON: std::ops::Range<usize> = 12..16;
+
+/// What a queue is for, by number. Those of statistics and of free page hints
+/// would be between them (section 5.5.2); without these features Linux leaves
+/// no gap, nor does any device that it knows.
+const QUEUES: [Use; 3] = [Use::Inflate, Use::Deflate, Use::Report];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// Numbers of pages that the guest gives.
+    Inflate,
+    /// Numbers of pages that it takes back.
+    Deflate,
+    /// Pages that are free for now.
+    Report,
+}
+
+/// The device.
+#[derive(Default)]
+pub struct Balloon {
+    config: [u8; 16],
+    running: Option<Running>,
+}
+
+struct Running {
+    rings: Vec<Option<Ring>>,
+    memory: GuestMemoryMmap,
+    poisons: bool,
+    _sources: Sources,
+}
+
+impl Balloon {
+    /// Whether the driver expects something else than zeros in pages that it
+    /// has reported: they have to stay what they are then (section 5.5.6.7).
+    fn is_poisoned(&self) -> bool {
+        let poison = self.config.get(POISON).unwrap_or_default();
+        poison.iter().any(|byte| *byte != 0)
+    }
+}
+
+impl Device for Balloon {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn kind(&self) -> u32 {
+        VIRTIO_ID_BALLOON
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &[QUEUE_SIZE; QUEUES.len()]
+    }
+
+    fn features(&mut self) -> Result<u64, DeviceError> {
+        Ok(OFFERED.iter().fold(0, |bits, feature| bits | 1 << feature))
+    }
+
+    fn config(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.config)
+    }
+
+    fn write_config(&mut self, offset: usize, bytes: &[u8]) {
+        for (at, cell) in self.config.iter_mut().enumerate() {
+            let byte = at.checked_sub(offset).and_then(|index| bytes.get(index));
+            if let Some(byte) = byte
+                && (ACTUAL.contains(&at) || POISON.contains(&at))
+            {
+                *cell = *byte;
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start) -> Result<(), DeviceError> {
+        let mut sources = start.sources;
+        let queues = start.queues.into_iter();
+        let rings: Vec<_> = queues
+            .map(|queue| queue.map(|ready| Ring::new(ready, start.interrupt.clone())))
+            .collect();
+        for (source, ring) in (0..).zip(&rings) {
+            let watched = ring.as_ref().map(|ring| ring.watch(&mut sources, source));
+            watched.transpose().map_err(|source| DeviceError::Events {
+                device: NAME,
+                source,
+            })?;
+        }
+        self.running = Some(Running {
+            rings,
+            memory: start.memory,
+            poisons: start.features >> PAGE_POISON & 1 == 1,
+            _sources: sources,
+        });
+        Ok(())
+    }
+
+    fn serve(&mut self, source: u16) -> Result<Served, DeviceError> {
+        let is_poisoned = self.is_poisoned();
+        let Some(running) = &mut self.running else {
+            return Ok(Served::Quiet);
+        };
+        match running.serve(usize::from(source), is_poisoned) {
+            Ok(()) => Ok(Served::Quiet),
+            Err(_) => {
+                self.running = None;
+                Ok(Served::NeedsReset)
+            }
+        }
+    }
+
+    fn stop(&mut self) -> Result<(), DeviceError> {
+        self.running = None;
+        self.config = Default::default();
+        Ok(())
+    }
+}
+
+impl Running {
+    fn serve(&mut self, queue: usize, is_poisoned: bool) -> Result<(), virtio_queue::Error> {
+        let keeps_content = self.poisons && is_poisoned;
+        let (Some(Some(ring)), Some(usage)) = (self.rings.get_mut(queue), QUEUES.get(queue)) else {
+            return Ok(());
+        };
+        let memory = &self.memory;
+        ring.serve_all(memory, |chain| {
+            let served = match usage {
+                Use::Inflate => inflate(chain, memory),
+                Use::Report if !keeps_content => report(chain, memory),
+                Use::Report | Use::Deflate => Ok(()),
+            };
+            if let Err(error) = served {
+                complaints::write(format_args!("list of free memory is {error}"));
+            }
+            0
+        })
+    }
+}
+
+fn inflate(
+    chain: DescriptorChain<&GuestMemoryMmap>,
+    memory: &GuestMemoryMmap,
+) -> Result<(), BadChain> {
+    let numbers = Numbers::read(Pieces::of(chain, memory, MOST_PIECES), memory)?;
+    for (first, count) in numbers.runs() {
+        give(memory, GuestAddress(first * PAGE), count * PAGE);
+    }
+    Ok(())
+}
+
+fn report(
+    chain: DescriptorChain<&GuestMemoryMmap>,
+    memory: &GuestMemoryMmap,
+) -> Result<(), BadChain> {
+    for piece in Pieces::of(chain, memory, MOST_PIECES).only(Access::Write) {
+        let piece = piece?;
+        give(memory, piece.address, piece.length as u64);
+    }
+    Ok(())
+}
+
+fn give(memory: &GuestMemoryMmap, address: GuestAddress, bytes: u64) {
+    if let Err(error) = release(memory, address, bytes) {
+        complaints::write(format_args!("free memory stays: {}", error::chain(&error)));
+    }
+}
+
+#[cfg(test)]
+mod tests;
