@@ -55,6 +55,9 @@ pub enum Descriptor {
     /// Where the guest's console goes, writable: a pipe, a socket or a file.
     /// What is written faster than it is read is lost.
     Console,
+    /// Where the guest's `hvc0` goes, which is a console besides; the same kind
+    /// of descriptor, or the same one once more.
+    VirtioConsole,
     /// Connected to the virtio-fs device's vhost-user socket.
     Fs,
     /// Connected to the vsock device's vhost-user socket.

@@ -1,6 +1,7 @@
 //! A machine's configuration, checked, with its files open.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -8,6 +9,7 @@ use vmm_api::{Descriptor, MachineConfig};
 
 use crate::boot::{Images, MOST_CPUS};
 use crate::virtio::balloon::Balloon;
+use crate::virtio::console::Console;
 use crate::virtio::device::Device;
 use crate::virtio::net::{Net, NetError};
 use crate::virtio::rng::Rng;
@@ -62,6 +64,9 @@ pub enum SetupError {
     /// The share has no name for the guest.
     #[error(transparent)]
     Tag(#[from] TagError),
+    /// The console device cannot write to its descriptor.
+    #[error("use the descriptor of the console device")]
+    Console(#[source] io::Error),
     /// A device process cannot be reached.
     #[error(transparent)]
     VhostUser(#[from] VhostUserError),
@@ -137,6 +142,10 @@ fn devices(config: &MachineConfig, given: &mut Given) -> Result<Vec<Box<dyn Devi
     }
     devices.push(Box::new(Rng::default()));
     devices.push(Box::new(Balloon::default()));
+    if let Some(output) = given.take(Descriptor::VirtioConsole)? {
+        let console = Console::new(output).map_err(SetupError::Console)?;
+        devices.push(Box::new(console));
+    }
     Ok(devices)
 }
 
@@ -199,7 +208,7 @@ impl Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Descriptor::{Console, Initramfs, Kernel, Tap, Vsock};
+    use Descriptor::{Console, Initramfs, Kernel, Tap, VirtioConsole, Vsock};
 
     fn config() -> MachineConfig {
         MachineConfig {
@@ -223,11 +232,17 @@ mod tests {
         Setup::check(config, descriptors, fds)
     }
 
+    fn names(setup: &Setup) -> Vec<&'static str> {
+        setup.devices.iter().map(|device| device.name()).collect()
+    }
+
     #[test]
     fn a_device_is_there_if_its_descriptor_is() {
         let setup = check(&config(), &[Initramfs, Vsock, Kernel]).unwrap();
-        let names: Vec<_> = setup.devices.iter().map(|device| device.name()).collect();
-        assert_eq!(names, ["vsock", "rng", "balloon"]);
+        assert_eq!(names(&setup), ["vsock", "rng", "balloon"]);
+        assert!(setup.console.is_none());
+        let setup = check(&config(), &[Kernel, Initramfs, VirtioConsole]).unwrap();
+        assert_eq!(names(&setup), ["rng", "balloon", "console"]);
         assert!(setup.console.is_none());
     }
 
