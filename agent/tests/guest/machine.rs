@@ -121,23 +121,12 @@ fn sized(shape: Shape) -> Vec<String> {
 }
 
 fn command_line() -> String {
-    let tsc = tsc_khz();
+    let tsc = probe::Tsc::begin().khz();
     let level = std::env::var("KATA_MSHV_TEST_LOG").unwrap_or("warn".to_owned());
     format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={tsc} tsc=reliable \
          mitigations=off nokaslr noreplace-smp no_timer_check loglevel=7 agent.log={level}"
     )
-}
-
-/// The frequency that the guest cannot measure on a busy host.
-#[allow(unsafe_code, reason = "the counter is read by an instruction")]
-fn tsc_khz() -> u64 {
-    // SAFETY: every x86-64 processor has RDTSC.
-    let ticks = || unsafe { core::arch::x86_64::_rdtsc() };
-    let (began, first) = (Instant::now(), ticks());
-    std::thread::sleep(Duration::from_millis(20));
-    let (elapsed, last) = (began.elapsed(), ticks());
-    (last - first) * 1_000 / u64::try_from(elapsed.as_micros()).unwrap()
 }
 
 fn image() -> &'static [u8] {

@@ -15,6 +15,7 @@
 
 mod capabilities;
 mod trial;
+mod tsc;
 mod verdict;
 
 use std::fs::OpenOptions;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 use kvm_ioctls::{Cap, Kvm};
 
+pub use tsc::Tsc;
 pub use verdict::{NoKvm, Sign};
 
 /// The only version of the KVM API that there will be

@@ -2,7 +2,6 @@
 //! the Microsoft hypervisor.
 
 mod args;
-mod tsc;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -10,6 +9,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use probe::Tsc;
 use tokio::net::UnixStream;
 use vmm_api::MachineConfig;
 
@@ -39,7 +39,7 @@ impl Accelerator {
 pub(crate) struct Qemu {
     path: PathBuf,
     accelerator: Accelerator,
-    tsc: tsc::Measurement,
+    tsc: Tsc,
 }
 
 impl Qemu {
@@ -47,7 +47,7 @@ impl Qemu {
         Self {
             path,
             accelerator,
-            tsc: tsc::Measurement::begin(),
+            tsc: Tsc::begin(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
@@ -94,22 +94,11 @@ const FIXED: &[&str] = &[
 ];
 
 fn command_line() -> String {
-    let tsc = tsc_khz();
+    let tsc = probe::Tsc::begin().khz();
     format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={tsc} tsc=reliable \
          mitigations=off nokaslr noreplace-smp no_timer_check"
     )
-}
-
-/// The frequency that the guest cannot measure on a busy host.
-#[allow(unsafe_code, reason = "the counter is read by an instruction")]
-fn tsc_khz() -> u64 {
-    // SAFETY: every x86-64 processor has RDTSC.
-    let ticks = || unsafe { core::arch::x86_64::_rdtsc() };
-    let (began, first) = (Instant::now(), ticks());
-    thread::sleep(Duration::from_millis(20));
-    let (elapsed, last) = (began.elapsed(), ticks());
-    (last - first) * 1_000 / u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn kernel() -> anyhow::Result<PathBuf> {

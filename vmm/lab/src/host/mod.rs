@@ -7,7 +7,6 @@ mod lab;
 mod machine;
 mod process;
 mod qemu;
-mod tsc;
 
 pub use error::Error;
 pub use lab::{Lab, Outcome};

@@ -14,7 +14,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::{Error, tsc};
+use super::Error;
 use crate::guest::MARK;
 
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
@@ -100,7 +100,7 @@ fn command_line() -> String {
     format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={} tsc=reliable nokaslr \
          no_timer_check nolapic_timer noreplace-smp {MARK}=1",
-        tsc::khz()
+        probe::Tsc::begin().khz()
     )
 }
 

@@ -1,8 +1,5 @@
 //! QEMU and the device process.
 
-// Reading the time stamp counter is an intrinsic.
-#![allow(unsafe_code)]
-
 use crate::initramfs;
 use crate::shim::Shim;
 use anyhow::{Context, bail, ensure};
@@ -152,7 +149,7 @@ fn start_qemu(
     let command_line = format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={} tsc=reliable mitigations=off \
          nokaslr noreplace-smp no_timer_check -- {}",
-        tsc_khz(),
+        probe::Tsc::begin().khz(),
         arguments.join(" "),
     );
     Command::new(QEMU)
@@ -170,17 +167,6 @@ fn start_qemu(
         .args(["-append", &command_line])
         .spawn()
         .with_context(|| format!("cannot start {QEMU}: install Debian's qemu-system-x86"))
-}
-
-/// The guest sees the host's counter, and cannot measure its rate on a busy
-/// host.
-fn tsc_khz() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction.
-    let read = || unsafe { std::arch::x86_64::_rdtsc() };
-    let (start, counter) = (Instant::now(), read());
-    std::thread::sleep(Duration::from_millis(50));
-    let (ticks, elapsed) = (read() - counter, start.elapsed());
-    u64::try_from(u128::from(ticks) * 1_000_000 / elapsed.as_nanos()).unwrap_or(0)
 }
 
 fn wait(child: &mut Child) -> anyhow::Result<ExitStatus> {

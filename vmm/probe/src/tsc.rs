@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 /// Shortest time that gives a rate which is right to about 10 ppm.
 const WINDOW: Duration = Duration::from_millis(5);
 
-/// A measurement that runs beside the rest of the start.
-pub(super) struct Measurement {
+/// A measurement of it, beside whatever else there is to do.
+pub struct Tsc {
     begun: Instant,
     ticks: u64,
 }
 
-impl Measurement {
-    pub(super) fn begin() -> Self {
+impl Tsc {
+    /// Begins to measure.
+    #[must_use]
+    pub fn begin() -> Self {
         Self {
             begun: Instant::now(),
             ticks: ticks(),
@@ -26,7 +28,8 @@ impl Measurement {
     }
 
     /// Kilohertz. Waits for what is missing of the window.
-    pub(super) fn khz(&self) -> u64 {
+    #[must_use]
+    pub fn khz(&self) -> u64 {
         std::thread::sleep(WINDOW.saturating_sub(self.begun.elapsed()));
         let (elapsed, now) = (self.begun.elapsed(), ticks());
         let ticks = u128::from(now.wrapping_sub(self.ticks));
@@ -47,8 +50,8 @@ mod tests {
 
     #[test]
     fn two_measurements_agree() {
-        let first = Measurement::begin().khz();
-        let long = Measurement::begin();
+        let first = Tsc::begin().khz();
+        let long = Tsc::begin();
         std::thread::sleep(Duration::from_millis(50));
         let second = long.khz();
         let difference = first.abs_diff(second) as f64 / second as f64;
