@@ -48,8 +48,9 @@ unit: build
 	cargo test --locked -p fs-device -p vsock-device -p probe
 
 # Here, where /dev/kvm has hardware behind it.
-lab: lab-kernel
+lab: lab-kernel kernel
 	cargo test --locked -p lab
+	cargo test --locked -p monitor --test devices
 
 guest-test: build
 	guest-kernel-config/boot_test.sh

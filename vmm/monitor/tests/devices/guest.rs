@@ -1,0 +1,128 @@
+//! In the guest: its init.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::termios::tcdrain;
+
+use crate::interface::configure;
+use crate::network::{BYTES, GUEST, HOST, PING_PORT, PINGS, STREAM_PORT};
+use crate::pattern::{check, send};
+
+/// A kernel parameter that no part of the kernel knows gets into init's
+/// environment.
+pub(crate) const MARK: &str = "KATA_MSHV_DEVICE_CASE";
+
+/// Touched, then freed.
+pub(crate) const WASTE: usize = 96 << 20;
+
+/// What to do, if this process is a guest's init.
+pub(crate) fn case() -> Option<String> {
+    let case = std::env::var(MARK).ok()?;
+    (std::process::id() == 1).then_some(case)
+}
+
+/// Does it, and ends the machine.
+pub(crate) fn run(case: &str) -> ! {
+    let none = None::<&str>;
+    for (kind, place) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
+        // The console shows whatever follows from a failure.
+        let _ = std::fs::create_dir(place);
+        let _ = mount(Some(kind), place, Some(kind), MsFlags::empty(), none);
+    }
+    match OpenOptions::new().write(true).open("/dev/hvc0") {
+        Ok(mut words) => speak(case, &mut words),
+        Err(error) => eprintln!("no hvc0: {error}"),
+    }
+    match reboot(RebootMode::RB_AUTOBOOT) {
+        Ok(never) => match never {},
+        Err(error) => panic!("cannot restart: {error}"),
+    }
+}
+
+fn speak(case: &str, words: &mut File) {
+    let result = match case {
+        "network" => network(words),
+        "memory" => memory(words),
+        other => Err(anyhow::anyhow!("no case {other}")),
+    };
+    let last = match result {
+        Ok(()) => "done".to_owned(),
+        Err(error) => format!("failed: {error:#}"),
+    };
+    let _ = writeln!(words, "{last}");
+    let _ = tcdrain(&words);
+}
+
+fn network(words: &mut File) -> anyhow::Result<()> {
+    let read = |file: &str| {
+        let path = format!("/sys/class/net/eth0/{file}");
+        let text = std::fs::read_to_string(&path).context(path)?;
+        anyhow::Ok(text.trim().to_owned())
+    };
+    configure("eth0", GUEST).context("configure eth0")?;
+    let (address, mtu, carrier) = (read("address")?, read("mtu")?, read("carrier")?);
+    writeln!(words, "eth0 {address} {mtu} {carrier}")?;
+    writeln!(words, "ping {:?}", ping()?)?;
+
+    let mut stream = TcpStream::connect((HOST, STREAM_PORT)).context("connect")?;
+    let began = Instant::now();
+    send(&mut stream, BYTES)?;
+    let mut byte = [0];
+    stream.read_exact(&mut byte).context("wait for the host")?;
+    writeln!(words, "sent in {:?}", began.elapsed())?;
+    let began = Instant::now();
+    check(&mut stream, BYTES)?;
+    writeln!(words, "received in {:?}", began.elapsed())?;
+    Ok(())
+}
+
+/// Median round trip.
+fn ping() -> anyhow::Result<Duration> {
+    let socket = UdpSocket::bind((GUEST, 0))?;
+    socket.connect((HOST, PING_PORT))?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut times = Vec::new();
+    for number in 0..PINGS {
+        let began = Instant::now();
+        socket.send(&number.to_le_bytes())?;
+        let mut answer = [0; 8];
+        let length = socket.recv(&mut answer).context("wait for an answer")?;
+        ensure!(
+            answer.get(..length) == Some(&number.to_le_bytes()[..]),
+            "{answer:?}"
+        );
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().context("no pings")
+}
+
+fn memory(words: &mut File) -> anyhow::Result<()> {
+    writeln!(words, "started")?;
+    let mut waste = vec![0_u8; WASTE];
+    waste.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    writeln!(
+        words,
+        "touched {}",
+        waste.iter().filter(|byte| **byte == 1).count()
+    )?;
+    // Until the host has looked.
+    std::thread::sleep(Duration::from_secs(1));
+    drop(waste);
+    writeln!(words, "freed")?;
+    // The kernel reports what stays free for two seconds.
+    std::thread::sleep(Duration::from_secs(8));
+    let again = vec![2_u8; WASTE / 2];
+    ensure!(
+        again.iter().all(|byte| *byte == 2),
+        "memory is not what was written"
+    );
+    writeln!(words, "used again")?;
+    Ok(())
+}

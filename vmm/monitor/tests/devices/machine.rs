@@ -1,0 +1,164 @@
+//! A machine without device processes, and what its guest says on `hvc0`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IoSlice, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
+};
+use vmm_api::{
+    Answer, CONTROL_FD, Descriptor, Event, MAX_MESSAGE, MachineConfig, Message, NetConfig, Request,
+    StopReason,
+};
+
+use crate::{archive, guest};
+
+/// Longer than anything takes in an emulated lab.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Guest memory, MiB.
+pub(crate) const MEMORY_MIB: u64 = 256;
+
+pub(crate) struct Machine {
+    vmm: Child,
+    control: OwnedFd,
+    words: BufReader<UnixStream>,
+}
+
+impl Machine {
+    /// Starts one whose guest runs `case`, with these interfaces.
+    pub(crate) fn start(case: &str, nets: Vec<(NetConfig, OwnedFd)>) -> anyhow::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (control, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let (words, output) = UnixStream::pair()?;
+        words.set_read_timeout(Some(PATIENCE))?;
+        let mut command = Command::new(lab::path("kata-mshv-vmm"));
+        command.fd_mappings(vec![FdMapping {
+            parent_fd: theirs,
+            child_fd: CONTROL_FD,
+        }])?;
+        let machine = Self {
+            vmm: command.spawn().context("start kata-mshv-vmm")?,
+            control,
+            words: BufReader::new(words),
+        };
+        // It holds the other end of the socket.
+        drop(command);
+        machine.send_start(case, nets, output.into())?;
+        match machine.message()? {
+            Message::Answer(Answer::Done) => Ok(machine),
+            other => bail!("{other:?} instead of a start"),
+        }
+    }
+
+    fn send_start(
+        &self,
+        case: &str,
+        nets: Vec<(NetConfig, OwnedFd)>,
+        output: OwnedFd,
+    ) -> anyhow::Result<()> {
+        let kernel = lab::path("vmlinux");
+        let mut descriptors = vec![
+            Descriptor::Kernel,
+            Descriptor::Initramfs,
+            Descriptor::VirtioConsole,
+        ];
+        let mut fds = vec![File::open(&kernel)?.into(), initramfs()?, output];
+        descriptors.extend(nets.iter().map(|_| Descriptor::Tap));
+        let (nets, taps): (Vec<_>, Vec<_>) = nets.into_iter().unzip();
+        fds.extend(taps);
+        let machine = MachineConfig {
+            vcpus: 1,
+            memory_mib: MEMORY_MIB,
+            kernel,
+            initramfs: "/init".into(),
+            kernel_parameters: format!("{}={case}", guest::MARK),
+            guest_cid: 3,
+            share_tag: String::new(),
+            nets,
+        };
+        let request = Request::Start {
+            machine,
+            descriptors,
+        };
+        let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let text = serde_json::to_vec(&request)?;
+        sendmsg::<()>(
+            self.control.as_raw_fd(),
+            &[IoSlice::new(&text)],
+            &[ControlMessage::ScmRights(&numbers)],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?;
+        Ok(())
+    }
+
+    /// What the guest says next.
+    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        self.words.read_line(&mut line).context("wait for a word")?;
+        // A terminal's line ends.
+        let line = line.trim_end().to_owned();
+        println!("guest: {line}");
+        ensure!(!line.starts_with("failed"), "in the guest: {line}");
+        Ok(line)
+    }
+
+    /// Bytes of guest memory that the host holds.
+    pub(crate) fn memory_taken(&self) -> anyhow::Result<u64> {
+        let folder = format!("/proc/{}/fd", self.vmm.id());
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let target = std::fs::read_link(&path)?;
+            if target.to_string_lossy().contains("memfd:guest-memory") {
+                let metadata = std::fs::metadata(&path)?;
+                return Ok(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
+            }
+        }
+        bail!("the VMM has no guest memory")
+    }
+
+    /// The guest ends itself when it is done.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        let ended = self.message()?;
+        let expected = Message::Event(Event::Stopped {
+            reason: StopReason::Rebooted,
+        });
+        ensure!(ended == expected, "{ended:?}");
+        let status = self.vmm.wait()?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    }
+
+    fn message(&self) -> anyhow::Result<Message> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let length = recv(self.control.as_raw_fd(), &mut bytes, MsgFlags::empty())?;
+        let message = bytes.get(..length).unwrap_or_default();
+        ensure!(!message.is_empty(), "the VMM hung up");
+        Ok(serde_json::from_slice(message)?)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Fails if it has ended, as it should.
+        let _ = self.vmm.kill();
+        let _ = self.vmm.wait();
+    }
+}
+
+/// This program as init.
+fn initramfs() -> anyhow::Result<OwnedFd> {
+    let own = std::fs::read("/proc/self/exe").context("read this program")?;
+    let mut file = File::from(memfd_create("initramfs", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&archive::initramfs(&own))?;
+    file.rewind()?;
+    Ok(file.into())
+}

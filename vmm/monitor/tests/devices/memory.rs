@@ -1,0 +1,43 @@
+//! What the guest frees.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::guest::WASTE;
+use crate::machine::Machine;
+
+/// Of what was freed, the least that has to come back: some of it is in pieces
+/// that the kernel does not report.
+const LEAST: u64 = WASTE as u64 / 10 * 8;
+
+pub(crate) fn freed_memory_goes_back_to_the_host() -> anyhow::Result<()> {
+    let mut machine = Machine::start("memory", Vec::new())?;
+    ensure!(machine.line()? == "started");
+    let before = machine.memory_taken()?;
+    ensure!(machine.line()? == format!("touched {}", WASTE / 4096));
+    let most = machine.memory_taken()?;
+    // Some of it lies where the kernel has freed what it needed to start.
+    ensure!(
+        most >= WASTE as u64 && most > before,
+        "{before} to {most} bytes"
+    );
+    ensure!(machine.line()? == "freed");
+    let began = Instant::now();
+    let mut taken = machine.memory_taken()?;
+    while taken > most - LEAST {
+        ensure!(
+            began.elapsed() < Duration::from_secs(7),
+            "{most} to {taken} bytes"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+        taken = machine.memory_taken()?;
+    }
+    println!(
+        "{before} bytes, {most} at most, {taken} after {:?}",
+        began.elapsed()
+    );
+    ensure!(machine.line()? == "used again");
+    ensure!(machine.line()? == "done");
+    machine.finish()
+}
