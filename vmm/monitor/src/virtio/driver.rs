@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any, prop_oneof};
 use virtio_bindings::bindings::virtio_ring::{
     VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
 };
@@ -224,6 +226,31 @@ impl Driver {
     fn number(&self, offset: u64) -> u16 {
         let bytes = self.read((self.base + offset, 2));
         u16::from_le_bytes(bytes.try_into().unwrap())
+    }
+}
+
+/// A descriptor as a hostile driver writes it: address, length, flags (next,
+/// write, indirect), and what follows.
+pub(crate) type Raw = (u64, u32, u16, u16);
+
+/// Any table of `size` descriptors, most of them about memory, and heads of
+/// chains in it, of which few are none.
+pub(crate) fn hostile(size: u16) -> impl Strategy<Value = (Vec<Raw>, Vec<u16>)> {
+    let address = prop_oneof![8 => 0..64_u64 << 20, 1 => 0..u64::from(size), 1 => any::<u64>()];
+    let length = prop_oneof![4 => 0..5000_u32, 2 => 0..40_u32, 1 => any::<u32>()];
+    let flags = prop_oneof![8 => 0..4_u16, 1 => 4..8_u16];
+    let table = vec((address, length, flags, 0..size + 1), usize::from(size));
+    (table, vec(0..size, 1..usize::from(size)))
+}
+
+impl Driver {
+    /// Writes such a table, and makes such heads available.
+    pub(crate) fn offer_raw(&mut self, table: &[Raw], heads: &[u16]) {
+        for (index, (address, length, flags, next)) in (0_u64..).zip(table) {
+            let bytes = descriptor((*address, *length as usize), *flags, *next);
+            self.write(self.base + 16 * index, &bytes);
+        }
+        heads.iter().for_each(|head| self.announce(*head));
     }
 }
 

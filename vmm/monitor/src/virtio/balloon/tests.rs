@@ -1,7 +1,8 @@
 use super::*;
 use crate::events::Events;
 use crate::virtio::Slot;
-use crate::virtio::driver::{Driver, Line, Region, all, memory};
+use crate::virtio::driver::{Driver, Line, Region, all, hostile, memory};
+use proptest::prelude::*;
 use std::os::unix::fs::MetadataExt;
 use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
 
@@ -214,4 +215,26 @@ fn a_driver_that_breaks_its_queue_has_to_reset() {
     assert_eq!(guest.balloon.serve(2).unwrap(), Served::NeedsReset);
     assert_eq!(guest.balloon.serve(2).unwrap(), Served::Quiet);
     guest.balloon.stop().unwrap();
+}
+
+proptest! {
+    /// Whatever is in the rings: each chain goes back once.
+    #[test]
+    fn nothing_that_a_driver_writes_stops_the_queues((table, heads) in hostile(128)) {
+        let heads: Vec<_> = heads.into_iter().take(60).collect();
+        let mut guest = Guest::new();
+        for queue in [0, 2] {
+            let driver = if queue == 0 { &mut guest.inflate } else { &mut guest.report };
+            // The first megabytes are where the rings are, which would go too.
+            let table: Vec<_> = table
+                .iter()
+                .map(|(address, length, flags, next)| (address | FREE, length % (8 << 20), *flags, *next))
+                .collect();
+            driver.offer_raw(&table, &heads);
+            prop_assert_eq!(guest.balloon.serve(queue).unwrap(), Served::Quiet);
+            let driver = if queue == 0 { &mut guest.inflate } else { &mut guest.report };
+            let used: Vec<_> = heads.iter().map(|head| (u32::from(*head), 0)).collect();
+            prop_assert_eq!(driver.used(), used);
+        }
+    }
 }

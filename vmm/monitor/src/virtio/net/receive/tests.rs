@@ -1,6 +1,6 @@
 use super::*;
 use crate::virtio::chain::Access;
-use crate::virtio::driver::{Driver, Line, Region, all, memory};
+use crate::virtio::driver::{Driver, Line, Region, all, hostile, memory};
 use crate::virtio::net::vectors::MOST;
 use proptest::prelude::*;
 use std::os::fd::AsFd;
@@ -275,6 +275,37 @@ proptest! {
             });
             prop_assert!(found.is_some());
             prop_assert!(merges || count == 1);
+        }
+    }
+
+    /// Whatever is in the rings: no chain goes back twice, none but those that
+    /// wait for a packet is kept, and what is kept has a limit.
+    #[test]
+    fn nothing_that_a_driver_writes_stops_the_queue(
+        merges in any::<bool>(),
+        (table, heads) in hostile(16),
+        packets in proptest::collection::vec(14_usize..LONGEST, 0..4),
+    ) {
+        // Where the rings are, packets would change what is available.
+        let table: Vec<_> = table
+            .into_iter()
+            .map(|(address, length, flags, next)| (address | 1 << 20, length, flags, next))
+            .collect();
+        let mut machine = Machine::new(merges, 16);
+        machine.driver.offer_raw(&table, &heads);
+        for length in &packets {
+            machine.wire.send(&packet(*length, 0)).unwrap();
+        }
+        let pass = machine.serve();
+        prop_assert!(pass == Pass::Drained || pass == Pass::Starved);
+        let kept = std::iter::from_fn(|| machine.receive.buffers.pop()).count();
+        let used = machine.driver.used();
+        prop_assert!(used.len() + kept <= heads.len());
+        prop_assert!(pass == Pass::Drained || used.len() + kept == heads.len());
+        prop_assert_eq!(machine.receive.buffers.vectors.len(), 0);
+        for (head, length) in used {
+            prop_assert!(heads.contains(&u16::try_from(head).unwrap()));
+            prop_assert!(length as usize <= LONGEST);
         }
     }
 }
