@@ -48,6 +48,9 @@ pub const MIN_MEMORY_MIB: u32 = 128;
 /// Most memory of a machine, MiB: 1 TiB.
 pub const MAX_MEMORY_MIB: u32 = 1 << 20;
 
+/// Greatest id of a user: the one after it means none (setresuid(2)).
+const MAX_ID: u32 = u32::MAX - 1;
+
 /// Every key there is, in the order in which they are shown.
 pub const KEYS: &[Key] = &[
     key(
@@ -113,6 +116,16 @@ pub const KEYS: &[Key] = &[
         "How long the guest may believe what it read.",
     ),
     key("built_in.path", Kind::AbsolutePath, "The built-in VMM."),
+    key(
+        "built_in.uid",
+        integer(1, MAX_ID),
+        "The user that the built-in VMM becomes; a number.",
+    ),
+    key(
+        "built_in.gid",
+        integer(1, MAX_ID),
+        "The group that the built-in VMM becomes; a number.",
+    ),
     key(
         "qemu.path",
         Kind::Program,

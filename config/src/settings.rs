@@ -91,6 +91,10 @@ pub enum FsCache {
 pub struct BuiltIn {
     /// The VMM.
     pub path: PathBuf,
+    /// The user that it becomes, not root.
+    pub uid: u32,
+    /// The group that it becomes, not root's.
+    pub gid: u32,
 }
 
 /// The qemu driver's options.
@@ -172,6 +176,9 @@ impl Default for BuiltIn {
     fn default() -> Self {
         Self {
             path: "/usr/libexec/kata-mshv-vm-isolation/kata-mshv-vmm".into(),
+            // nobody
+            uid: 65534,
+            gid: 65534,
         }
     }
 }

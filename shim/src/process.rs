@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use command_fds::{CommandFdExt, FdMapping};
+use nix::libc;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
@@ -19,6 +20,11 @@ use crate::jail::{self, Rights};
 const KEPT_LINES: usize = 20;
 /// Bytes of a kept line: a guest may be able to make a device log.
 const KEPT_LINE: u64 = 1024;
+
+/// What a filter of system calls does (seccomp(2), SECCOMP_RET_KILL_PROCESS).
+const FORBIDDEN_CALL: &str = "killed by signal 31 (SIGSYS): it made a system call that its \
+    filter forbids, as if a guest had taken it over; the kernel's log has the call's number \
+    (audit, type 1326)";
 
 /// A process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +149,7 @@ impl Process {
     /// How it ended and the last lines that it wrote about it.
     pub(crate) fn obituary(&self, status: ExitStatus) -> String {
         let how = match status.signal() {
+            Some(libc::SIGSYS) => FORBIDDEN_CALL.to_owned(),
             Some(signal) => format!("killed by signal {signal}"),
             None => format!("exit status {}", status.code().unwrap_or_default()),
         };
@@ -244,6 +251,16 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(process.obituary(status), "exit status 3: cannot find x");
+    }
+
+    #[tokio::test]
+    async fn a_forbidden_call_is_called_so() {
+        let process = sh("kill -SYS $$");
+        let obituary = process.obituary(process.ended().await);
+        assert!(
+            obituary.contains("a system call that its filter forbids"),
+            "{obituary}"
+        );
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ fn built_in(config: &Config) -> Result<BuiltIn, SelectError> {
     })?;
     let path = &config.built_in.path;
     match path.exists() {
-        true => Ok(BuiltIn::new(path.clone())),
+        true => Ok(BuiltIn::new(&config.built_in)),
         false => Err(SelectError::Vmm { path: path.clone() }),
     }
 }

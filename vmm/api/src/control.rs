@@ -43,11 +43,13 @@ pub enum Request {
     Stats,
 }
 
-/// What a descriptor beside [`Request::Start`] is. Kernel and initramfs have
-/// to be there; a device exists if its descriptor does.
+/// What a descriptor beside [`Request::Start`] is. KVM, kernel and initramfs
+/// have to be there; a device exists if its descriptor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Descriptor {
+    /// `/dev/kvm`, for reading and writing: the VMM cannot open it.
+    Kvm,
     /// The kernel, readable.
     Kernel,
     /// The initramfs, readable.

@@ -4,6 +4,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`jail`] | what the process gives up before it starts |
 //! | [`control`] | the process: takes the shim's requests until the machine is over |
 //! | [`machine`] | the machine, phase by phase |
 //! | [`boot`] | what the first processor finds |
@@ -27,6 +28,7 @@ pub mod cpu;
 pub mod error;
 pub mod events;
 pub mod exits;
+pub mod jail;
 pub mod machine;
 pub mod memory;
 pub mod over;

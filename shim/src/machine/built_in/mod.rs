@@ -2,7 +2,7 @@
 
 mod control;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -20,14 +20,21 @@ use control::Control;
 /// How it is called in texts.
 const NAME: &str = "kata-mshv-vmm";
 
-/// The VMM at a path.
+const KVM: &str = "/dev/kvm";
+
+/// The VMM as configured.
 pub(crate) struct BuiltIn {
     path: PathBuf,
+    /// Whom it becomes, `UID:GID`.
+    user: String,
 }
 
 impl BuiltIn {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(crate) fn new(config: &config::BuiltIn) -> Self {
+        Self {
+            path: config.path.clone(),
+            user: format!("{}:{}", config.uid, config.gid),
+        }
     }
 }
 
@@ -42,8 +49,8 @@ impl Driver for BuiltIn {
             name: NAME,
             path: &self.path,
             key: "built_in.path",
-            // All that it uses it is sent open, but /dev/kvm.
-            rights: Rights::None,
+            // It takes them to get into its jail, where it has none.
+            rights: Rights::Inherited,
         };
         let failed = |source| SpawnError::Start {
             name: NAME,
@@ -51,7 +58,7 @@ impl Driver for BuiltIn {
             source,
         };
         let (control, theirs) = Control::pair().map_err(failed)?;
-        let process = Process::spawn(&program, &[], vec![theirs])?;
+        let process = Process::spawn(&program, &self.arguments(), vec![theirs])?;
         let (console, output) = console().map_err(failed)?;
         let descriptors = descriptors(config, fds, output)?;
         let verdict = control
@@ -63,6 +70,12 @@ impl Driver for BuiltIn {
             console,
             verdict,
         })
+    }
+}
+
+impl BuiltIn {
+    fn arguments(&self) -> [String; 2] {
+        ["--user".to_owned(), self.user.clone()]
     }
 }
 
@@ -80,19 +93,28 @@ fn descriptors(
     fds: MachineFds,
     console: OwnedFd,
 ) -> Result<Vec<(Descriptor, OwnedFd)>, StartError> {
-    let open = |path: &Path| {
-        File::open(path).map_err(|source| StartError::Open {
-            path: path.to_owned(),
-            source,
-        })
-    };
     let mut all = vec![
-        (Descriptor::Kernel, open(&config.kernel)?.into()),
-        (Descriptor::Initramfs, open(&config.initramfs)?.into()),
+        (Descriptor::Kvm, open(Path::new(KVM), true)?.into()),
+        (Descriptor::Kernel, open(&config.kernel, false)?.into()),
+        (
+            Descriptor::Initramfs,
+            open(&config.initramfs, false)?.into(),
+        ),
         (Descriptor::Console, console),
         (Descriptor::Vsock, fds.vsock),
         (Descriptor::Fs, fds.fs),
     ];
     all.extend(fds.taps.into_iter().map(|tap| (Descriptor::Tap, tap)));
     Ok(all)
+}
+
+fn open(path: &Path, writable: bool) -> Result<File, StartError> {
+    OpenOptions::new()
+        .read(true)
+        .write(writable)
+        .open(path)
+        .map_err(|source| StartError::Open {
+            path: path.to_owned(),
+            source,
+        })
 }

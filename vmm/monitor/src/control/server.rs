@@ -9,6 +9,7 @@ use vmm_api::{Answer, Descriptor, Event, MachineConfig, Message, Request, StopRe
 use super::socket::{Control, ControlError, Received};
 use crate::error;
 use crate::events::{Events, Token};
+use crate::jail::{Filter, FilterError, Kind};
 use crate::machine::{BuildError, Built, RunError, Running, Setup, SetupError, StateError};
 
 /// The machine did not come about, or the shim cannot be talked to.
@@ -32,6 +33,12 @@ pub enum ServeError {
     /// Threads.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The jail of the thread that serves.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// It is not paused, as it is at first.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// A request that cannot be met, while the machine goes on.
@@ -43,7 +50,8 @@ enum Refusal {
     State(#[from] StateError),
 }
 
-/// Serves the shim. Returns when the machine is over, with why, or without a
+/// Serves the shim, and confines the calling thread while it does and ever
+/// after. Returns when the machine is over, with why, or without a
 /// reason when the shim is gone. The machine is not taken down piece by piece:
 /// the process is expected to end.
 ///
@@ -79,7 +87,11 @@ fn start(
     events: &Events,
 ) -> Result<Running, ServeError> {
     let setup = Setup::check(config, descriptors, fds)?;
-    Ok(Built::new(setup, events)?.run()?)
+    let filter = Filter::new(Kind::Main)?;
+    let mut machine = Built::new(setup, events)?.run()?;
+    filter.apply()?;
+    machine.resume()?;
+    Ok(machine)
 }
 
 fn refuse<T>(control: &Control, why: ServeError) -> Result<T, ServeError> {

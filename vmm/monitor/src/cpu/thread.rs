@@ -12,7 +12,9 @@ use nix::sys::pthread::pthread_kill;
 use super::gate::Gate;
 use super::kick::{self, Kickable};
 use super::vcpu::Vcpu;
+use crate::error;
 use crate::exits::{Exits, Next};
+use crate::jail::Filter;
 use crate::over::Over;
 use vmm_api::StopReason;
 
@@ -48,6 +50,8 @@ pub struct Surroundings {
     pub exits: Arc<Exits>,
     /// Where it says that the machine is over.
     pub over: Arc<Over>,
+    /// What it may ask of the kernel.
+    pub filter: Arc<Filter>,
 }
 
 impl Thread {
@@ -68,7 +72,7 @@ impl Thread {
         std::thread::Builder::new()
             .name(format!("vcpu{id}"))
             .stack_size(STACK)
-            .spawn(move || run(vcpu, &around))
+            .spawn(move || confined(vcpu, &around))
             .map(Self)
             .map_err(|source| ThreadError::Spawn { id, source })
     }
@@ -83,6 +87,16 @@ impl Thread {
     pub fn join(self) {
         // A panic has been reported by the thread itself.
         let _ = self.0.join();
+    }
+}
+
+fn confined(vcpu: Vcpu, around: &Surroundings) {
+    match around.filter.apply() {
+        Ok(()) => run(vcpu, around),
+        Err(why) => {
+            let what = error::chain(&why);
+            around.over.declare(StopReason::Failed { what });
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! A machine that KVM has everything of, and that does not run yet.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_bindings::{
+    KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES, KVM_MEM_READONLY, kvm_userspace_memory_region,
+};
 use kvm_ioctls::{Kvm, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -33,6 +35,9 @@ pub enum BuildError {
         #[source]
         source: kvm_ioctls::Error,
     },
+    /// Something else was sent in its place.
+    #[error("the descriptor of KVM is something else")]
+    NotKvm,
     /// A system call of this process's own.
     #[error("{step}")]
     System {
@@ -77,7 +82,7 @@ impl Built {
     /// # Errors
     /// See [`BuildError`].
     pub fn new(mut setup: Setup, events: &Events) -> Result<Self, BuildError> {
-        let kvm = Kvm::new().map_err(kvm_step("open /dev/kvm"))?;
+        let kvm = kvm(setup.kvm)?;
         let vm = kvm.create_vm().map_err(kvm_step("create a machine"))?;
         vm.create_irq_chip()
             .map_err(kvm_step("create interrupt controllers"))?;
@@ -88,7 +93,7 @@ impl Built {
         let cpus = Cpus {
             possible: setup.vcpus,
         };
-        let vcpus = processors(&kvm, &vm, &memory, &setup, cpus)?;
+        let vcpus = processors(&kvm, &vm, &memory, setup.vcpus, cpus)?;
         let boot_vcpu = vcpus.first();
         let tsc_khz = boot_vcpu.and_then(Vcpu::tsc_khz);
         let command_line = CommandLine::of_machine(setup.vcpus, tsc_khz, &setup.parameters)?;
@@ -117,7 +122,7 @@ impl Built {
         })
     }
 
-    /// Lets it run.
+    /// Gives it all that it needs to run; it is paused yet.
     ///
     /// # Errors
     /// When its processors cannot get threads.
@@ -126,24 +131,36 @@ impl Built {
     }
 }
 
+#[allow(unsafe_code)] // The type takes a descriptor by its number.
+fn kvm(fd: OwnedFd) -> Result<Kvm, BuildError> {
+    // SAFETY: it is open, and given away. On anything but KVM its requests
+    // fail; the first one shows.
+    let kvm = unsafe { Kvm::from_raw_fd(fd.into_raw_fd()) };
+    match u32::try_from(kvm.get_api_version()) {
+        // The only one that there will be (Documentation/virt/kvm/api.rst, 4.1).
+        Ok(KVM_API_VERSION) => Ok(kvm),
+        _ => Err(BuildError::NotKvm),
+    }
+}
+
 fn processors(
     kvm: &Kvm,
     vm: &VmFd,
     memory: &GuestMemoryMmap,
-    setup: &Setup,
+    count: u8,
     cpus: Cpus,
 ) -> Result<Vec<Vcpu>, BuildError> {
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(kvm_step("ask for the processor's features"))?;
     let template = Template::new(&supported, cpus.possible);
-    let made = (0..setup.vcpus).map(|id| Vcpu::new(vm, id, &template, memory));
+    let made = (0..count).map(|id| Vcpu::new(vm, id, &template, memory));
     Ok(made.collect::<Result<_, _>>()?)
 }
 
 fn serial_port(
     vm: &VmFd,
-    console: Option<std::os::fd::OwnedFd>,
+    console: Option<OwnedFd>,
     memory: GuestMemoryMmap,
 ) -> Result<Ports, BuildError> {
     let interrupt = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)

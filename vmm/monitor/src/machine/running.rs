@@ -11,6 +11,7 @@ use super::state::{Action, State, StateError};
 use crate::cpu::{Gate, Surroundings, Thread, ThreadError, Wanted};
 use crate::error;
 use crate::exits::Exits;
+use crate::jail::{Filter, FilterError, Kind};
 use crate::over::Over;
 use crate::virtio::Slot;
 
@@ -20,6 +21,9 @@ pub enum RunError {
     /// One of its processors.
     #[error(transparent)]
     Thread(#[from] ThreadError),
+    /// Its jail.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
 }
 
 /// A machine that runs. Dropped, it is over.
@@ -29,6 +33,7 @@ pub struct Running {
     threads: Vec<Thread>,
     exits: Arc<Exits>,
     over: Arc<Over>,
+    filter: Arc<Filter>,
     /// Device wiring needs it for as long as there are devices.
     _vm: VmFd,
 }
@@ -37,13 +42,16 @@ impl Running {
     pub(super) fn start(built: Built) -> Result<Self, RunError> {
         Thread::prepare()?;
         let mut running = Self {
-            state: State::Running,
+            // No instruction before the main thread is confined too.
+            state: State::Paused,
             gate: Arc::default(),
             threads: Vec::new(),
             exits: built.exits,
             over: built.over,
+            filter: Arc::new(Filter::new(Kind::Vcpu)?),
             _vm: built.vm,
         };
+        running.gate.tell(Wanted::Park);
         for vcpu in built.vcpus {
             let thread = Thread::start(vcpu, running.surroundings())?;
             running.threads.push(thread);
@@ -56,6 +64,7 @@ impl Running {
             gate: Arc::clone(&self.gate),
             exits: Arc::clone(&self.exits),
             over: Arc::clone(&self.over),
+            filter: Arc::clone(&self.filter),
         }
     }
 

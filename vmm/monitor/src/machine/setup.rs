@@ -78,6 +78,8 @@ pub struct Setup {
     pub vcpus: u8,
     /// Guest memory, MiB.
     pub memory_mib: u64,
+    /// `/dev/kvm`.
+    pub kvm: OwnedFd,
     /// What it starts.
     pub images: Images,
     /// Kernel parameters beside the machine's own.
@@ -116,6 +118,7 @@ impl Setup {
             parameters: config.kernel_parameters.clone(),
             console: given.take(Descriptor::Console)?,
             devices: devices(config, &mut given)?,
+            kvm: given.need(Descriptor::Kvm)?,
         })
     }
 }
@@ -208,7 +211,7 @@ impl Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Descriptor::{Console, Initramfs, Kernel, Tap, VirtioConsole, Vsock};
+    use Descriptor::{Console, Initramfs, Kernel, Kvm, Tap, VirtioConsole, Vsock};
 
     fn config() -> MachineConfig {
         MachineConfig {
@@ -238,10 +241,10 @@ mod tests {
 
     #[test]
     fn a_device_is_there_if_its_descriptor_is() {
-        let setup = check(&config(), &[Initramfs, Vsock, Kernel]).unwrap();
+        let setup = check(&config(), &[Initramfs, Vsock, Kernel, Kvm]).unwrap();
         assert_eq!(names(&setup), ["vsock", "rng", "balloon"]);
         assert!(setup.console.is_none());
-        let setup = check(&config(), &[Kernel, Initramfs, VirtioConsole]).unwrap();
+        let setup = check(&config(), &[Kvm, Kernel, Initramfs, VirtioConsole]).unwrap();
         assert_eq!(names(&setup), ["rng", "balloon", "console"]);
         assert!(setup.console.is_none());
     }
@@ -252,6 +255,10 @@ mod tests {
         assert!(matches!(
             refused(&[Initramfs]),
             SetupError::Missing { what: Kernel }
+        ));
+        assert!(matches!(
+            refused(&[Initramfs, Kernel]),
+            SetupError::Missing { what: Kvm }
         ));
         assert!(matches!(
             refused(&[Kernel, Initramfs, Console, Console]),

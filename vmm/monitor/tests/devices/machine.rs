@@ -66,11 +66,18 @@ impl Machine {
     ) -> anyhow::Result<()> {
         let kernel = lab::path("vmlinux");
         let mut descriptors = vec![
+            Descriptor::Kvm,
             Descriptor::Kernel,
             Descriptor::Initramfs,
             Descriptor::VirtioConsole,
         ];
-        let mut fds = vec![File::open(&kernel)?.into(), initramfs()?, output];
+        let kvm = File::options().read(true).write(true).open("/dev/kvm")?;
+        let mut fds = vec![
+            kvm.into(),
+            File::open(&kernel)?.into(),
+            initramfs()?,
+            output,
+        ];
         descriptors.extend(nets.iter().map(|_| Descriptor::Tap));
         let (nets, taps): (Vec<_>, Vec<_>) = nets.into_iter().unzip();
         fds.extend(taps);

@@ -1,0 +1,109 @@
+//! Which calls, and why.
+//!
+//! Nothing here opens, makes or names anything outside the process: every
+//! descriptor was there before the guest ran, or is a copy of such a one. A
+//! device that needs another call adds it with its reason.
+
+use nix::sys::signal::Signal;
+
+/// When a call is allowed. Arguments count from 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Allowed {
+    /// With any arguments.
+    Always,
+    /// If an argument is one of these.
+    If {
+        /// Which.
+        argument: u8,
+        /// What it may be.
+        values: &'static [u64],
+    },
+    /// If an argument has none of these bits.
+    Without {
+        /// Which.
+        argument: u8,
+        /// What it must not have.
+        bits: u64,
+    },
+    /// tgkill(2) of a thread of this process with one of these.
+    ToThreadOfOurs {
+        /// Which signals.
+        signals: &'static [u64],
+    },
+}
+
+/// A call by its number.
+pub(super) type Call = (libc::c_long, Allowed);
+
+/// `KVM_RUN` of linux/kvm.h: `_IO(KVMIO, 0x80)`.
+const KVM_RUN: u64 = 0xae80;
+
+const DUPLICATE: u64 = libc::F_DUPFD_CLOEXEC.unsigned_abs() as u64;
+const IS_OPEN: u64 = libc::F_GETFD.unsigned_abs() as u64;
+const EXECUTABLE: u64 = libc::PROT_EXEC.unsigned_abs() as u64;
+const ABORT: u64 = (Signal::SIGABRT as i32).unsigned_abs() as u64;
+const LEAVE_GUEST: u64 = (Signal::SIGUSR1 as i32).unsigned_abs() as u64;
+
+/// What any thread may have to do: a device is set up and reset on the thread
+/// of the processor that asked for it, and served on the main one.
+#[rustfmt::skip]
+pub(super) const BOTH: &[Call] = &[
+    // events, the console, standard error
+    (libc::SYS_read, Allowed::Always),
+    (libc::SYS_write, Allowed::Always),
+    // taps
+    (libc::SYS_readv, Allowed::Always),
+    (libc::SYS_writev, Allowed::Always),
+    // device processes; the shim
+    (libc::SYS_sendmsg, Allowed::Always),
+    (libc::SYS_recvmsg, Allowed::Always),
+    // what a device waits for; the copy that it is taken out of the set by
+    (libc::SYS_epoll_ctl, Allowed::Always),
+    // builds with debug assertions look before they close
+    (libc::SYS_fcntl, Allowed::If { argument: 1, values: &[DUPLICATE, IS_OPEN] }),
+    (libc::SYS_close, Allowed::Always),
+    // the driver's choice of a tap's offloads and queues
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[libc::TUNSETOFFLOAD, libc::TUNSETQUEUE] }),
+    // the entropy device; keys of hash tables
+    (libc::SYS_getrandom, Allowed::Always),
+    // the allocator; never code
+    (libc::SYS_brk, Allowed::Always),
+    (libc::SYS_mmap, Allowed::Without { argument: 2, bits: EXECUTABLE }),
+    (libc::SYS_mprotect, Allowed::Without { argument: 2, bits: EXECUTABLE }),
+    (libc::SYS_mremap, Allowed::Always),
+    (libc::SYS_munmap, Allowed::Always),
+    (libc::SYS_madvise, Allowed::Always),
+    // locks, and the gate that processors pass
+    (libc::SYS_futex, Allowed::Always),
+    (libc::SYS_sched_yield, Allowed::Always),
+    // where the time is not in the vDSO
+    (libc::SYS_clock_gettime, Allowed::Always),
+    // a signal gets a processor out of the guest; abort(3)
+    (libc::SYS_rt_sigprocmask, Allowed::Always),
+    (libc::SYS_rt_sigreturn, Allowed::Always),
+    (libc::SYS_restart_syscall, Allowed::Always),
+    (libc::SYS_getpid, Allowed::Always),
+    (libc::SYS_gettid, Allowed::Always),
+    (libc::SYS_tgkill, Allowed::ToThreadOfOurs { signals: &[ABORT, LEAVE_GUEST] }),
+    // the end of a thread or of the process: the stack that its signals had
+    (libc::SYS_sigaltstack, Allowed::Always),
+    (libc::SYS_exit_group, Allowed::Always),
+];
+
+/// What only the main thread does.
+#[rustfmt::skip]
+pub(super) const MAIN: &[Call] = &[
+    // everything begins with an event
+    (libc::SYS_epoll_wait, Allowed::Always),
+    (libc::SYS_epoll_pwait, Allowed::Always),
+    // the balloon: memory goes back to the host
+    (libc::SYS_fallocate, Allowed::Always),
+];
+
+/// What only processors' threads do.
+#[rustfmt::skip]
+pub(super) const VCPU: &[Call] = &[
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_RUN] }),
+    // the end of a thread
+    (libc::SYS_exit, Allowed::Always),
+];
