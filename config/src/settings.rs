@@ -31,7 +31,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
-    /// Built-in where KVM has hardware behind it, else qemu.
+    /// The best that can do all that a pod may ask for: qemu, for now.
     Auto,
     /// Our own VMM on `/dev/kvm`.
     BuiltIn,
