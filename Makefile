@@ -50,7 +50,7 @@ unit: build
 # Here, where /dev/kvm has hardware behind it.
 lab: lab-kernel kernel
 	cargo test --locked -p lab
-	cargo test --locked -p monitor --test devices
+	cargo test --locked -p monitor --test jail --test devices
 
 guest-test: build
 	guest-kernel-config/boot_test.sh
