@@ -66,7 +66,7 @@ type Handler = fn(&mut Transport, u32) -> Result<(), DeviceError>;
 /// What a write to a register does. Registers that are not in it are for
 /// reading, or not there.
 #[rustfmt::skip]
-const WRITES: [(u64, Handler); 15] = [
+const WRITES: [(u64, Handler); 16] = [
     (register::DEVICE_FEATURES_SEL, Transport::show_features),
     (register::DRIVER_FEATURES_SEL, |t, half| { t.driver_features_half = half; Ok(()) }),
     (register::DRIVER_FEATURES, |t, bits| { t.accept_features(bits); Ok(()) }),
@@ -82,6 +82,8 @@ const WRITES: [(u64, Handler); 15] = [
     (register::QUEUE_DRIVER_HIGH, |t, value| { t.set_address(Part::Driver, Half::High, value); Ok(()) }),
     (register::QUEUE_DEVICE_LOW, |t, value| { t.set_address(Part::Device, Half::Low, value); Ok(()) }),
     (register::QUEUE_DEVICE_HIGH, |t, value| { t.set_address(Part::Device, Half::High, value); Ok(()) }),
+    // No device has a shared memory region, whichever is selected.
+    (register::SHM_SEL, |_, _| Ok(())),
 ];
 
 impl Transport {
@@ -174,7 +176,9 @@ impl Transport {
     fn set_status(&mut self, wanted: u32) -> Result<(), DeviceError> {
         match step(self.status, wanted) {
             Some(Step::Reset) => self.reset()?,
-            Some(Step::Note | Step::GiveUp) => self.status = wanted,
+            Some(Step::Note) => self.status = wanted,
+            // Whatever else is written with it has not happened.
+            Some(Step::GiveUp) => self.status |= status::FAILED,
             Some(Step::Agree) => self.agree()?,
             Some(Step::Start) => self.start()?,
             None => self.complain(format_args!(
