@@ -48,9 +48,9 @@ unit: build
 	cargo test --locked -p fs-device -p vsock-device -p probe
 
 # Here, where /dev/kvm has hardware behind it.
-lab: lab-kernel kernel
+lab: lab-kernel build
 	cargo test --locked -p lab
-	cargo test --locked -p monitor --test jail --test devices
+	cargo test --locked -p monitor --test jail --test devices --test guest
 
 guest-test: build
 	guest-kernel-config/boot_test.sh

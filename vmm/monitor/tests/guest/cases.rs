@@ -1,0 +1,142 @@
+//! The cases with Linux in the guest.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use vmm_api::{Answer, Request, StopReason};
+
+use crate::machine::{Machine, Shape};
+
+/// Name and body.
+pub(crate) type Case = (&'static str, fn() -> anyhow::Result<()>);
+
+#[rustfmt::skip]
+pub(crate) const ALL: &[Case] = &[
+    ("one_processor_boots", || boots(1, 256)),
+    ("two_processors_boot", || boots(2, 256)),
+    ("four_processors_boot", || boots(4, 256)),
+    ("two_gib_boot", || boots(1, 2048)),
+    ("memory_on_both_sides_of_the_gap_boots", || boots(2, 5120)),
+    ("a_share_is_mounted", a_share_is_mounted),
+    ("a_reboot_is_told", a_reboot_is_told),
+    ("a_panic_is_told", a_panic_is_told),
+    ("a_triple_fault_is_told", a_triple_fault_is_told),
+    ("a_stop_is_immediate", a_stop_is_immediate),
+    ("a_paused_guest_holds_still", a_paused_guest_holds_still),
+    ("the_end_of_the_shim_ends_everything", the_end_of_the_shim_ends_everything),
+    ("a_killed_vmm_leaves_nothing", a_killed_vmm_leaves_nothing),
+    ("a_lost_device_is_told", a_lost_device_is_told),
+];
+
+fn boots(vcpus: u32, memory_mib: u64) -> anyhow::Result<()> {
+    let machine = Machine::start(Shape {
+        vcpus,
+        memory_mib,
+        ..Shape::default()
+    })?;
+    let started = machine.began.elapsed();
+    let agent = machine.agent_hello()?;
+    let hello = machine.began.elapsed();
+    println!("{vcpus} vCPU, {memory_mib} MiB: running after {started:?}, hello after {hello:?}");
+    println!("{:?}", machine.stats()?);
+    println!("{:?}", agent.hello);
+    print!("{}", machine.console());
+    Ok(())
+}
+
+fn a_share_is_mounted() -> anyhow::Result<()> {
+    let machine = Machine::start(Shape::default())?;
+    machine.agent_hello()?.create_sandbox()
+}
+
+/// The agent ends the guest when its connection does.
+fn a_reboot_is_told() -> anyhow::Result<()> {
+    ends(Shape::default(), &StopReason::Rebooted)
+}
+
+fn a_triple_fault_is_told() -> anyhow::Result<()> {
+    let shape = Shape {
+        parameters: "reboot=t",
+        ..Shape::default()
+    };
+    ends(shape, &StopReason::TripleFault)
+}
+
+fn ends(shape: Shape, expected: &StopReason) -> anyhow::Result<()> {
+    let mut machine = Machine::start(shape)?;
+    drop(machine.agent_hello()?);
+    let reason = machine.stopped()?;
+    ensure!(reason == *expected, "{reason:?}");
+    Ok(())
+}
+
+/// Without an init there is nothing else a kernel can do.
+fn a_panic_is_told() -> anyhow::Result<()> {
+    let mut machine = Machine::start(Shape {
+        parameters: "rdinit=/nothing",
+        ..Shape::default()
+    })?;
+    let reason = machine.stopped()?;
+    ensure!(reason == StopReason::Panicked, "{reason:?}");
+    let console = machine.console();
+    ensure!(console.contains("Kernel panic"), "{console}");
+    Ok(())
+}
+
+fn a_stop_is_immediate() -> anyhow::Result<()> {
+    let mut machine = Machine::start(Shape {
+        vcpus: 2,
+        ..Shape::default()
+    })?;
+    let _agent = machine.agent_hello()?;
+    ensure!(machine.request(&Request::Stop)? == Answer::Done);
+    let reason = machine.stopped()?;
+    ensure!(reason == StopReason::Requested, "{reason:?}");
+    Ok(())
+}
+
+fn a_paused_guest_holds_still() -> anyhow::Result<()> {
+    let machine = Machine::start(Shape {
+        vcpus: 2,
+        ..Shape::default()
+    })?;
+    let agent = machine.agent_hello()?;
+    ensure!(
+        machine.request(&Request::Resume).is_err(),
+        "it runs already"
+    );
+    ensure!(machine.request(&Request::Pause)? == Answer::Done);
+    ensure!(machine.request(&Request::Pause).is_err(), "paused twice");
+    ensure!(
+        !agent.answers_within(Duration::from_millis(500)),
+        "it answers"
+    );
+    ensure!(machine.request(&Request::Resume)? == Answer::Done);
+    agent.is_there()
+}
+
+fn the_end_of_the_shim_ends_everything() -> anyhow::Result<()> {
+    let mut machine = Machine::start(Shape::default())?;
+    let _agent = machine.agent_hello()?;
+    machine.hang_up();
+    let status = machine.ended()?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+fn a_killed_vmm_leaves_nothing() -> anyhow::Result<()> {
+    let mut machine = Machine::start(Shape::default())?;
+    let _agent = machine.agent_hello()?;
+    machine.vmm.kill()?;
+    machine.ended().map(drop)
+}
+
+fn a_lost_device_is_told() -> anyhow::Result<()> {
+    let mut machine = Machine::start(Shape::default())?;
+    let _agent = machine.agent_hello()?;
+    machine.kill_fs()?;
+    let reason = machine.stopped()?;
+    let device = "fs".to_owned();
+    ensure!(reason == StopReason::DeviceLost { device }, "{reason:?}");
+    Ok(())
+}
