@@ -5,7 +5,7 @@
 //! No firmware runs. What firmware would tell a kernel is in the zero page
 //! (memory map, command line, initramfs) and in the multiprocessor tables
 //! (processors, interrupt lines); there is no ACPI
-//! (docs/decisions/0012-mp-table-not-acpi.md).
+//! (docs/decisions/0014-mp-table-not-acpi.md).
 
 mod command_line;
 mod e820;

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use vm_memory::mmap::FromRangesError;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::layout::{self, SizeError};
 
@@ -57,8 +57,24 @@ pub fn allocate(mib: u64) -> Result<GuestMemoryMmap, RamError> {
         let offset = FileOffset::from_arc(Arc::clone(&file), range.offset);
         (GuestAddress(range.start), length, Some(offset))
     });
-    GuestMemoryMmap::from_ranges_with_files(pieces)
-        .map_err(|source| RamError::Map { bytes, source })
+    let memory = GuestMemoryMmap::from_ranges_with_files(pieces)
+        .map_err(|source| RamError::Map { bytes, source })?;
+    prefer_huge_pages(&memory);
+    Ok(memory)
+}
+
+/// A kernel that boots touches thousands of pages for the first time, and each
+/// is an exit to the host's kernel. Where the host allows huge pages of shared
+/// memory when asked (`shmem_enabled` = `advise`), this asks; elsewhere it
+/// changes nothing, and a host's kernel may lack them, which is no error.
+#[allow(unsafe_code)] // madvise(2) takes memory by its address.
+fn prefer_huge_pages(memory: &GuestMemoryMmap) {
+    for region in memory.iter() {
+        // SAFETY: the range is the region's whole mapping. The advice changes
+        // neither what is in it nor where it is.
+        let _ =
+            unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_HUGEPAGE) };
+    }
 }
 
 /// Its size is sealed: a device process that has it could otherwise cut it
@@ -80,7 +96,7 @@ fn memory_file(bytes: u64) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
+    use vm_memory::{Bytes, GuestMemoryRegion};
 
     #[test]
     fn ram_is_there_on_both_sides_of_the_gap() {

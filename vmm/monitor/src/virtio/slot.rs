@@ -3,7 +3,7 @@
 //! Each has a block of registers at a fixed address and an interrupt line. The
 //! kernel's command line declares all of them, empty ones too: that is what
 //! makes it possible to put a device into one later
-//! (docs/decisions/0014-hot-plug-by-binding-slots.md).
+//! (docs/decisions/0016-hot-plug-by-binding-slots.md).
 
 /// Where the registers of slot 0 are.
 const BASE: u64 = 0xd000_0000;

@@ -2,7 +2,8 @@
 //! read-only, through a memory slot of KVM's.
 //!
 //! A read is a read of memory: no exit, no code of ours. A write leaves the
-//! guest, and whoever handles it changes here what the next read shall find.
+//! guest, and whoever handles it changes here what the next read shall find
+//! (docs/decisions/0015-registers-in-read-only-memory.md).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};

@@ -6,6 +6,10 @@ use anyhow::ensure;
 use vmm_api::{Answer, Request, StopReason};
 
 use crate::machine::{Machine, Shape};
+use crate::memory::{self, HugePages};
+
+/// Most memory of the VMM's process besides its guest's, KiB.
+const MOST_OWN: u64 = 3 << 10;
 
 /// Name and body.
 pub(crate) type Case = (&'static str, fn() -> anyhow::Result<()>);
@@ -17,6 +21,7 @@ pub(crate) const ALL: &[Case] = &[
     ("four_processors_boot", || boots(4, 256)),
     ("two_gib_boot", || boots(1, 2048)),
     ("memory_on_both_sides_of_the_gap_boots", || boots(2, 5120)),
+    ("huge_pages_are_used_where_the_host_allows", huge_pages_are_used_where_the_host_allows),
     ("a_share_is_mounted", a_share_is_mounted),
     ("a_reboot_is_told", a_reboot_is_told),
     ("a_panic_is_told", a_panic_is_told),
@@ -41,6 +46,19 @@ fn boots(vcpus: u32, memory_mib: u64) -> anyhow::Result<()> {
     println!("{:?}", machine.stats()?);
     println!("{:?}", agent.hello);
     print!("{}", machine.console());
+    Ok(())
+}
+
+fn huge_pages_are_used_where_the_host_allows() -> anyhow::Result<()> {
+    let setting = HugePages::set("advise")?;
+    let machine = Machine::start(Shape::default())?;
+    let _agent = machine.agent_hello()?;
+    drop(setting);
+    let memory = memory::of(machine.vmm.id())?;
+    println!("{memory:?} KiB");
+    // A boot touches about 40 MiB of 256.
+    ensure!(memory.guest_huge > 16 << 10, "{memory:?}");
+    ensure!(memory.own <= MOST_OWN, "{memory:?}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod agent;
 mod cases;
 mod device;
 mod machine;
+mod memory;
 mod socket;
 mod tiny;
 mod tiny_cases;
