@@ -37,8 +37,13 @@ impl Helpers {
     ) -> io::Result<()> {
         let mut nursery = self.nursery.lock().unwrap_or_else(PoisonError::into_inner);
         match order::give(nursery.as_fd(), task, descriptors) {
-            // It may have been killed for want of memory.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // It may have been killed for want of memory, even with an order unread.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
                 *nursery = start()?;
                 order::give(nursery.as_fd(), task, descriptors)
             }
