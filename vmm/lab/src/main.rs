@@ -8,12 +8,16 @@ use clap::Parser;
 use lab::{Ending, Error, Lab, Program};
 
 /// Run a program in a machine of its own that has a true /dev/kvm, on any host.
-/// The program and what it needs are static files, listed with --file.
+/// The program and what it needs are static files, listed with --file, or
+/// anything of the host's with --host-files.
 #[derive(Parser)]
 struct Arguments {
     /// A file of the host, its place in the lab (default: the same).
     #[arg(long = "file", value_name = "HOST[:PLACE]")]
     files: Vec<String>,
+    /// The host's whole file system for its root, read-only.
+    #[arg(long, conflicts_with = "files")]
+    host_files: bool,
     /// The lab's memory, MiB.
     #[arg(long, default_value_t = 3072)]
     memory: u32,
@@ -47,6 +51,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Ending, Error> {
     let mut lab = Lab::new().memory_mib(arguments.memory);
+    if arguments.host_files {
+        lab = lab.host_files();
+    }
     for file in &arguments.files {
         let (host, place) = file.split_once(':').unwrap_or((file, file));
         lab = lab.file(PathBuf::from(host), place, 0o755);

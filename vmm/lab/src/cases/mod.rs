@@ -26,6 +26,7 @@ use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use place::needed;
 pub use suite::{Suite, path};
 
 /// A test case: what to do, and how long it may take.

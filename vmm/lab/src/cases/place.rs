@@ -12,6 +12,16 @@ use crate::program::{Survivors, run};
 /// Says where, whatever the host has: `here` or `lab`.
 const CHOICE: &str = "KATA_MSHV_TEST_PLACE";
 
+/// Whether what needs a true `/dev/kvm` has to go to a lab for it.
+#[must_use]
+pub fn needed() -> bool {
+    match std::env::var(CHOICE).as_deref() {
+        Ok("here") => false,
+        Ok("lab") => true,
+        _ => probe::kvm().is_err(),
+    }
+}
+
 pub(super) enum Place {
     /// `/dev/kvm` of this host is a true one.
     Here,
@@ -29,12 +39,7 @@ pub(super) enum State {
 
 impl Place {
     pub(super) fn choose(suite: &Suite) -> Self {
-        let here = match std::env::var(CHOICE).as_deref() {
-            Ok("here") => true,
-            Ok("lab") => false,
-            _ => probe::kvm().is_ok(),
-        };
-        if here {
+        if !needed() {
             return Self::Here;
         }
         let mut lab = Lab::new();

@@ -22,6 +22,7 @@ const LINES_SHOWN: usize = 40;
 pub struct Lab {
     pub(super) kernel: PathBuf,
     pub(super) memory_mib: u32,
+    pub(super) host_files: bool,
     files: Vec<Entry>,
 }
 
@@ -49,6 +50,7 @@ impl Lab {
             kernel: std::env::var_os("KATA_MSHV_LAB_KERNEL")
                 .map_or_else(|| KERNEL.into(), PathBuf::from),
             memory_mib: 3072,
+            host_files: false,
             files: Vec::new(),
         }
     }
@@ -62,6 +64,16 @@ impl Lab {
             place: place.into(),
             mode,
         });
+        self
+    }
+
+    /// With the host's whole file system for its root, read-only: for programs
+    /// that are more than a few files. What runs there goes by the host's paths,
+    /// writes below [`SCRATCH`] (which is `TMPDIR`), `/run` and `/dev/shm`, and
+    /// does not see the files of [`Lab::file`].
+    #[must_use]
+    pub fn host_files(mut self) -> Self {
+        self.host_files = true;
         self
     }
 

@@ -49,6 +49,7 @@ impl Machine {
         let order = Order {
             kernel: lab.kernel.clone(),
             memory_mib: lab.memory_mib,
+            host_files: lab.host_files,
             archive: path(archive),
             console: path(&console.guest),
             complaints: console.qemu.try_clone().map_err(Error::Archive)?,

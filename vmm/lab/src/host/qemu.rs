@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::Error;
-use crate::guest::MARK;
+use crate::guest::{HOST_FILES, MARK, SCRATCH};
 
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -26,6 +26,7 @@ pub(crate) const PORT: &str = "lab";
 pub(super) struct Order {
     pub(super) kernel: PathBuf,
     pub(super) memory_mib: u32,
+    pub(super) host_files: bool,
     /// Path of the initramfs.
     pub(super) archive: String,
     /// Path of the file for the lab's console.
@@ -49,10 +50,21 @@ const FIXED: &[&str] = &[
     "-serial", "chardev:console",
 ];
 
+/// The host's root for [`HOST_FILES`]. Files of several file systems of the host
+/// are told apart by `remap`.
+#[rustfmt::skip]
+const HOST_ROOT: &[&str] = &[
+    "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
+    "-device", "virtio-9p-device,fsdev=host,mount_tag=host",
+];
+
 /// Starts QEMU; stdin and stdout of the child are pipes. It dies with the
 /// calling thread.
 pub(super) fn spawn(order: Order) -> Result<Child, Error> {
     let mut command = Command::new(PROGRAM);
+    if order.host_files {
+        command.args(HOST_ROOT);
+    }
     command
         .args(FIXED)
         .args(["-m", &format!("{}M", order.memory_mib)])
@@ -61,7 +73,7 @@ pub(super) fn spawn(order: Order) -> Result<Child, Error> {
         .arg("-kernel")
         .arg(order.kernel)
         .args(["-initrd", &order.archive])
-        .args(["-append", &command_line()])
+        .args(["-append", &command_line(order.host_files)])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(order.complaints);
@@ -92,25 +104,40 @@ pub(super) fn path(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
+/// Of programs among the host's files.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A kernel that panics restarts, at which QEMU ends. The local timer is not
 /// used, for calibrating it takes a third of the boot, and the other one is as
 /// exact; patching the code for one processor would take another tenth. The mark
-/// tells init that it is in a lab.
-fn command_line() -> String {
-    format!(
+/// tells init that it is in a lab;
+/// what else has a `=` and is nothing to the kernel gets into init's environment.
+fn command_line(host_files: bool) -> String {
+    let mut line = format!(
         "console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz={} tsc=reliable nokaslr \
          no_timer_check nolapic_timer noreplace-smp {MARK}=1",
         probe::Tsc::begin().khz()
-    )
+    );
+    if host_files {
+        line.push_str(&format!(" {HOST_FILES}=1 TMPDIR={SCRATCH} PATH={PATH}"));
+    }
+    line
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::HOST_TAG;
 
     #[test]
     fn the_port_has_the_name_that_init_looks_for() {
         let named = format!("name={PORT}");
         assert!(FIXED.iter().any(|option| option.ends_with(&named)));
+    }
+
+    #[test]
+    fn the_host_has_the_tag_that_init_mounts() {
+        let tagged = format!("mount_tag={HOST_TAG}");
+        assert!(HOST_ROOT.iter().any(|option| option.ends_with(&tagged)));
     }
 }
