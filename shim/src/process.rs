@@ -87,6 +87,9 @@ impl Process {
         let mut command = Command::new(program.path);
         command
             .args(args)
+            // containerd's and the shim's environment is nothing that a process
+            // which a guest may take over should know; none needs any of it.
+            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -284,6 +287,26 @@ mod tests {
                 .to_string()
                 .ends_with("set qemu.path in the configuration")
         );
+    }
+
+    #[tokio::test]
+    async fn the_environment_stays_here() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let program = Program {
+            name: "sh",
+            path: Path::new("/bin/sh"),
+            key: "none",
+            rights: Rights::Inherited,
+        };
+        // The kernel's own record, before the shell adds anything.
+        let args = ["-c", "/bin/cat /proc/$$/environ >&3"].map(str::to_owned);
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let process = Process::spawn(&program, &args, vec![theirs.into()]).unwrap();
+        let status = process.ended().await;
+        assert!(status.success(), "{}", process.obituary(status));
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut &ours, &mut text).unwrap();
+        assert_eq!(text, "");
     }
 
     #[tokio::test]
