@@ -31,7 +31,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
-    /// The best that can do all that a pod may ask for: qemu, for now.
+    /// The built-in VMM where KVM has hardware behind it, else QEMU.
     Auto,
     /// Our own VMM on `/dev/kvm`.
     BuiltIn,

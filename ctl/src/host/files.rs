@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use config::{Config, Driver};
+use config::Config;
 
 use super::Finding;
 use super::containerd::Daemon;
@@ -15,7 +15,8 @@ const INSTALL: &str = "install it (`make install`), or set";
 /// Where containerd is looked for when nothing is known of it.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-pub(super) fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
+/// `built_in`: whether the built-in VMM runs the VMs.
+pub(super) fn examine(config: &Config, daemon: &Daemon, built_in: bool) -> Vec<Finding> {
     let mut findings = vec![
         file("guest kernel", &config.guest.kernel, "guest.kernel", false),
         file(
@@ -28,7 +29,7 @@ pub(super) fn examine(config: &Config, daemon: &Daemon) -> Vec<Finding> {
         file("vsock device", &config.devices.vsock, "devices.vsock", true),
         shim(daemon),
     ];
-    if config.driver == Driver::BuiltIn {
+    if built_in {
         let vmm = file("VMM", &config.built_in.path, "built_in.path", true);
         findings.push(vmm);
     }

@@ -12,7 +12,8 @@ struct Offer {
     mshv: bool,
 }
 
-pub(super) fn examine(config: &Config) -> Vec<Finding> {
+/// Whether the built-in VMM runs the VMs, and what was found.
+pub(super) fn examine(config: &Config) -> (bool, Vec<Finding>) {
     let offer = Offer {
         kvm: probe::kvm().map(drop),
         mshv: probe::mshv(),
@@ -23,10 +24,20 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         mshv(&offer),
         driver(config, &offer, accel),
     ];
-    if config.driver != Driver::BuiltIn {
+    let built_in = is_built_in(config.driver, &offer);
+    if !built_in {
         findings.push(qemu::examine(&config.qemu.path, accel));
     }
-    findings
+    (built_in, findings)
+}
+
+/// As the shim chooses.
+fn is_built_in(wanted: Driver, offer: &Offer) -> bool {
+    match wanted {
+        Driver::Auto => offer.kvm.is_ok(),
+        Driver::BuiltIn => true,
+        Driver::Qemu => false,
+    }
 }
 
 /// The accelerator that QEMU is given, as the shim chooses it.
@@ -65,14 +76,20 @@ fn mshv(offer: &Offer) -> Finding {
 /// What will run the VMs, and why.
 fn driver(config: &Config, offer: &Offer, accel: &'static str) -> Finding {
     const SUBJECT: &str = "driver";
+    const BEST: &str = "the best that there is";
+    const CONFIGURED: &str = "as configured";
     let usable = match accel {
         "kvm" => offer.kvm.is_ok(),
         "mshv" => offer.mshv,
         _ => true,
     };
-    if config.driver == Driver::BuiltIn {
+    if is_built_in(config.driver, offer) {
+        let why = match config.driver {
+            Driver::Auto => BEST,
+            Driver::BuiltIn | Driver::Qemu => CONFIGURED,
+        };
         return match &offer.kvm {
-            Ok(()) => Finding::ok(SUBJECT, "VMs run by the built-in VMM, as configured"),
+            Ok(()) => Finding::ok(SUBJECT, format!("VMs run by the built-in VMM, {why}")),
             Err(_) => {
                 let found = "driver = \"built-in\", which needs KVM";
                 Finding::fail(SUBJECT, found, "set driver = \"auto\" or \"qemu\"")
@@ -84,8 +101,8 @@ fn driver(config: &Config, offer: &Offer, accel: &'static str) -> Finding {
         return Finding::fail(SUBJECT, found, "set qemu.accel = \"auto\"");
     }
     let why = match config.qemu.accel {
-        Accel::Auto => "the best that there is",
-        Accel::Kvm | Accel::Mshv | Accel::Tcg => "as configured",
+        Accel::Auto => BEST,
+        Accel::Kvm | Accel::Mshv | Accel::Tcg => CONFIGURED,
     };
     let found = format!("VMs run by QEMU with {accel}, {why}");
     match accel {
@@ -119,13 +136,20 @@ mod tests {
     }
 
     #[test]
+    fn hardware_is_the_built_in_vmms() {
+        let (level, found) = judge(Driver::Auto, Accel::Auto, &offer(true, true));
+        assert_eq!(level, Level::Ok);
+        assert!(found.contains("the built-in VMM, the best"), "{found}");
+    }
+
+    #[test]
     fn the_best_accelerator_is_taken() {
-        for (kvm, mshv, accel, level) in [
-            (true, true, "kvm", Level::Ok),
-            (false, true, "mshv", Level::Ok),
-            (false, false, "tcg", Level::Warn),
+        for (driver, kvm, mshv, accel, level) in [
+            (Driver::Qemu, true, true, "kvm", Level::Ok),
+            (Driver::Auto, false, true, "mshv", Level::Ok),
+            (Driver::Auto, false, false, "tcg", Level::Warn),
         ] {
-            let (judged, found) = judge(Driver::Auto, Accel::Auto, &offer(kvm, mshv));
+            let (judged, found) = judge(driver, Accel::Auto, &offer(kvm, mshv));
             assert_eq!(judged, level, "{found}");
             assert!(found.contains(&format!("QEMU with {accel}")), "{found}");
         }

@@ -36,10 +36,11 @@ pub async fn examine(endpoint: &str, handler: &str, config: Option<&Path>) -> Ve
         .unwrap_or(Path::new(DEFAULT_PATH));
     let (config, finding) = configuration(path);
     let mut findings = vec![finding];
-    findings.extend(hypervisor::examine(&config));
+    let (built_in, of_hypervisor) = hypervisor::examine(&config);
+    findings.extend(of_hypervisor);
     findings.extend(network::examine().await);
     findings.extend(kernel::examine(&config));
-    findings.extend(files::examine(&config, &daemon));
+    findings.extend(files::examine(&config, &daemon, built_in));
     findings.append(&mut of_containerd);
     findings
 }
