@@ -51,6 +51,7 @@ unit: build
 lab: lab-kernel build
 	cargo test --locked -p lab
 	cargo test --locked -p monitor --test jail --test devices --test guest
+	cargo test --locked -p e2e --test built-in
 
 guest-test: build
 	guest-kernel-config/boot_test.sh

@@ -20,7 +20,7 @@ ALLOWED = {
     "agent": {"protocol"},
     "shim": {"protocol", "config", "vmm-api", "probe"},
     "ctl": {"protocol", "config", "vmm-api", "probe"},
-    "e2e": {"ctl", "protocol", "config", "vmm-api", "probe"},
+    "e2e": {"ctl", "lab", "protocol", "config", "vmm-api", "probe"},
 }
 
 

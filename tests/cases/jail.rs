@@ -15,6 +15,9 @@ async fn vmm_and_devices_have_no_more_than_they_need(bed: &Bed) -> Result<()> {
     let pids = pod.record()?.pids;
     for (name, pid) in [("vmm", pids.vmm), ("fs", pids.fs), ("vsock", pids.vsock)] {
         assert_eq!(status(pid, "NoNewPrivs")?, "1", "{name}");
+        let environment = fs::read(format!("/proc/{pid}/environ"));
+        let environment = environment.with_context(|| format!("read {name}'s environment"))?;
+        assert_eq!(String::from_utf8_lossy(&environment), "", "{name}");
     }
     for (name, pid) in [("vmm", pids.vmm), ("vsock", pids.vsock)] {
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd"] {

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use tokio::time::sleep;
 
 use crate::bed::Bed;
-use crate::harness::{cases, figure};
+use crate::harness::{cases, figure, patient};
 use crate::pod::{ContainerSpec, Pod, pod};
 
 cases![vm: twenty_one_after_the_other, eight_at_once];
@@ -82,7 +82,7 @@ fn mib(name: &str) -> Result<u64> {
 
 /// A process that was killed gives its memory back a moment later.
 async fn memory_is_back(before: u64) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + patient(Duration::from_secs(5));
     loop {
         let now = guests_mib()?;
         if now <= before + TOLERANCE_MIB {

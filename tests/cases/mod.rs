@@ -3,6 +3,7 @@
 mod containers;
 mod ctr;
 mod ctr_exec;
+mod driver;
 mod errors;
 mod exec;
 mod jail;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         kernel::CASES,
         jail::CASES,
         sizing::CASES,
+        driver::CASES,
         errors::CASES,
         many::CASES,
     ];

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::bed::Bed;
-use crate::harness::cases;
+use crate::harness::{cases, patient};
 use crate::pod::{ContainerSpec, container, pod};
 
 cases![any: addresses_of_both_families, node_reaches_pod, pod_reaches_pod];
@@ -57,7 +57,7 @@ async fn read_line(address: &str) -> Result<String> {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let text = timeout(Duration::from_secs(20), attempt).await;
+    let text = timeout(patient(Duration::from_secs(20)), attempt).await;
     text.with_context(|| format!("nothing listens on {address}, port 80"))?
 }
 

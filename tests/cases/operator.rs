@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, Driver};
 use crate::ctr::Ended;
 use crate::harness::cases;
 use crate::images::BUSYBOX;
@@ -121,7 +121,11 @@ async fn check_tells_what_will_be_used(bed: &Bed) -> Result<()> {
     let ended = Ended::of(operator.command(&["check", "--config", &config])).await?;
     // A host without hardware for VMs, or with it: either can run pods.
     let ended = ended.success()?;
-    for shown in ["VMs run by QEMU", "containerd"] {
+    let driver = match bed.driver {
+        Driver::Qemu => "VMs run by QEMU",
+        Driver::Auto => "VMs run by the built-in VMM",
+    };
+    for shown in [driver, "containerd"] {
         assert!(
             ended.stdout.contains(shown),
             "{shown:?} is not in {ended:?}"

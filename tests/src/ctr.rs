@@ -9,6 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, Command};
 use tokio::time::timeout;
 
+use crate::harness::patient;
+
 /// Longer than anything here takes, even with a machine without KVM.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,7 @@ impl Ended {
     /// It cannot be run, or takes longer than a minute.
     pub async fn of(mut command: Command) -> Result<Self> {
         let what = format!("{:?}", command.as_std());
-        let output = timeout(LIMIT, command.output()).await;
+        let output = timeout(patient(LIMIT), command.output()).await;
         let output = output.with_context(|| format!("{what} hangs"))?;
         Ok(output.with_context(|| format!("run {what}"))?.into())
     }
@@ -60,7 +62,9 @@ impl Ended {
             .take()
             .context("the command has no standard input")?;
         let both = async { tokio::join!(feed(stdin, input), child.wait_with_output()) };
-        let (_, output) = timeout(LIMIT, both).await.context("the command hangs")?;
+        let (_, output) = timeout(patient(LIMIT), both)
+            .await
+            .context("the command hangs")?;
         Ok(output.context("wait for a command")?.into())
     }
 

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::bed::Bed;
 use crate::ctr::Ended;
+use crate::harness::patient;
 
 /// Longer than a pod takes, even where there is no KVM.
 const SOON: Duration = Duration::from_secs(60);
@@ -72,7 +73,7 @@ impl<'a> Operator<'a> {
             .context("kata-mshv logs has no output")?;
         let mut line = String::new();
         let mut lines = BufReader::new(lines);
-        let read = timeout(SOON, lines.read_line(&mut line)).await;
+        let read = timeout(patient(SOON), lines.read_line(&mut line)).await;
         read.with_context(|| format!("pod {pod} has logged nothing after {SOON:?}"))??;
         child.kill().await.context("end kata-mshv logs")?;
         ensure!(

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::bed::Bed;
 use crate::ctr::{Ctr, Ended};
+use crate::harness::patient;
 use crate::images::BUSYBOX;
 
 /// Does nothing, and ends with 0 when asked to, once `/ready` is there.
@@ -127,7 +128,7 @@ impl Task {
     ///
     /// It is another for 20 s.
     pub async fn await_state(&self, wanted: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + patient(Duration::from_secs(20));
         loop {
             let state = self.state().await?;
             if state == wanted {

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::ctr::{Ended, LIMIT};
+use crate::harness::patient;
 
 /// Runs `command` at a terminal of `rows` and `columns`, types `input`, and
 /// returns what the terminal showed, without carriage returns, as its standard
@@ -34,7 +35,7 @@ pub async fn run(mut command: Command, rows: u16, columns: u16, input: &[u8]) ->
     let mut screen = File::from(pty.master);
     screen.write_all(input).context("type at the terminal")?;
     let shown = spawn_blocking(move || read_to_hangup(screen));
-    let output = timeout(LIMIT, child.wait_with_output()).await;
+    let output = timeout(patient(LIMIT), child.wait_with_output()).await;
     let output = output.context("the command at the terminal hangs")?;
     let mut ended = Ended::from(output.context("wait for the command at the terminal")?);
     ended.stdout = shown.await.context("read the terminal")?;

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Layout, Packages, Product};
+use crate::harness::patient;
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ impl Containerd {
     pub(super) fn stop(mut self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).context("a pid is an i32")?);
         kill(pid, Signal::SIGTERM).context("send SIGTERM to containerd")?;
-        let deadline = Instant::now() + STOP;
+        let deadline = Instant::now() + patient(STOP);
         while self
             .child
             .try_wait()
@@ -65,7 +66,7 @@ impl Containerd {
         ready
             .set_read_timeout(Some(Duration::from_millis(200)))
             .context("bound the wait for containerd")?;
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + patient(START);
         let mut message = [0; 256];
         loop {
             match ready.recv(&mut message) {

@@ -3,6 +3,7 @@
 
 mod archive;
 mod containerd;
+mod driver;
 mod handler;
 mod layout;
 mod packages;
@@ -22,8 +23,10 @@ use anyhow::{Context, Result, ensure};
 use ctl::cri;
 use tokio::time::{Instant, sleep};
 
+use crate::harness::patient;
 use crate::{ctr::Ctr, images};
 use containerd::Containerd;
+pub use driver::Driver;
 pub use handler::Handler;
 pub use layout::Layout;
 pub use packages::Packages;
@@ -32,6 +35,17 @@ pub use settings::BRIDGE;
 pub use shim_config::ChangedConfig;
 use sweep::Sweep;
 pub use version::Version;
+
+/// What a bed is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Which containerd.
+    pub version: Version,
+    /// Which runtime cases use.
+    pub handler: Handler,
+    /// What runs the VMs.
+    pub driver: Driver,
+}
 
 /// A running containerd with images, and what it needs to know of the product.
 ///
@@ -44,6 +58,8 @@ pub struct Bed {
     pub version: Version,
     /// Which runtime cases use.
     pub handler: Handler,
+    /// What runs the VMs.
+    pub driver: Driver,
     product: Product,
     packages: Packages,
     containerd: RefCell<Option<Containerd>>,
@@ -58,18 +74,24 @@ impl Bed {
     ///
     /// containerd cannot be had, or does not start; its last words
     /// are in the error.
-    pub async fn up(folder: &Path, version: Version, handler: Handler) -> Result<Self> {
+    pub async fn up(folder: &Path, setup: Setup) -> Result<Self> {
+        let Setup {
+            version,
+            handler,
+            driver,
+        } = setup;
         let product = Product::find()?;
         let packages = Packages::fetch(version, |_| ())?;
         let sweep = Sweep::from_now(folder)?;
         let layout = Layout::make(folder)?;
-        settings::write(&layout, version, &packages, &product)?;
+        settings::write(&layout, setup, &packages, &product)?;
         images::write(&packages.busybox(), &layout.images())?;
         let containerd = Containerd::start(&layout, &packages, &product)?;
         let bed = Self {
             layout,
             version,
             handler,
+            driver,
             product,
             packages,
             containerd: RefCell::new(Some(containerd)),
@@ -125,7 +147,7 @@ impl Bed {
     pub async fn cri(&self) -> Result<cri::Client> {
         let endpoint = format!("unix://{}", self.layout.socket().display());
         let client = cri::Client::connect(&endpoint).await?;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + patient(Duration::from_secs(10));
         while let Err(error) = client.status(false).await {
             ensure!(Instant::now() < deadline, "CRI is not ready: {error:#}");
             sleep(Duration::from_millis(20)).await;

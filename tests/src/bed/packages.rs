@@ -38,22 +38,36 @@ impl Packages {
         let cache = cache()?;
         let containerd = cache.join(version.prefix());
         let tools = cache.join("tools");
-        fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
+        let found = Self { containerd, tools };
+        // Each appears as a whole: what is there is complete, and may be on a
+        // disk that cannot be written to.
+        if !found.containerd.exists() || !found.tools.exists() {
+            found.complete(&cache, version, &progress)?;
+        }
+        found.check(version)?;
+        Ok(found)
+    }
+
+    /// Fetches what is missing.
+    fn complete(&self, cache: &Path, version: Version, progress: &impl Fn(&str)) -> Result<()> {
+        fs::create_dir_all(cache).with_context(|| format!("make {}", cache.display()))?;
         let _lock = lock(&cache.join("lock"))?;
         let package = format!("containerd/{}", version.suite());
         let mut archive = None;
-        for (target, packages) in [(&containerd, &[package.as_str()][..]), (&tools, TOOLS)] {
+        let targets = [
+            (&self.containerd, &[package.as_str()][..]),
+            (&self.tools, TOOLS),
+        ];
+        for (target, packages) in targets {
             if !target.exists() {
                 let archive = match &mut archive {
                     Some(archive) => archive,
-                    none => none.insert(Archive::open(&progress)?),
+                    none => none.insert(Archive::open(progress)?),
                 };
-                unpack(archive, packages, target, &progress)?;
+                unpack(archive, packages, target, progress)?;
             }
         }
-        let found = Self { containerd, tools };
-        found.check(version)?;
-        Ok(found)
+        Ok(())
     }
 
     /// Folder of `containerd`, `ctr` and `containerd-shim-runc-v2`.

@@ -18,6 +18,8 @@ pub struct Product {
     pub fs: PathBuf,
     /// `kata-mshv-vsock`.
     pub vsock: PathBuf,
+    /// `kata-mshv-vmm`.
+    pub vmm: PathBuf,
     /// The guest's kernel.
     pub kernel: PathBuf,
     /// The guest's initramfs.
@@ -45,6 +47,7 @@ impl Product {
             bin: root.join("usr/bin"),
             fs: libexec.join("kata-mshv-fs"),
             vsock: libexec.join("kata-mshv-vsock"),
+            vmm: libexec.join("kata-mshv-vmm"),
             kernel: share.join("vmlinux"),
             initramfs: share.join("initramfs.cpio"),
         }
@@ -55,6 +58,7 @@ impl Product {
         Self {
             fs: release.join("kata-mshv-fs"),
             vsock: release.join("kata-mshv-vsock"),
+            vmm: release.join("kata-mshv-vmm"),
             bin: release,
             kernel: target.join("guest/vmlinux"),
             initramfs: target.join("guest/initramfs.cpio"),
@@ -80,7 +84,14 @@ impl Product {
     /// Names what is not, and how to build it.
     pub fn check(&self) -> Result<()> {
         let shim = self.shim();
-        let files = [&shim, &self.fs, &self.vsock, &self.kernel, &self.initramfs];
+        let files = [
+            &shim,
+            &self.fs,
+            &self.vsock,
+            &self.vmm,
+            &self.kernel,
+            &self.initramfs,
+        ];
         let missing: Vec<_> = files
             .iter()
             .filter(|file| !file.is_file())

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Handler, Layout, Packages, Product, Version, shim_config};
+use super::{Handler, Layout, Packages, Product, Setup, Version, shim_config};
 use crate::images;
 
 /// The bridge on which the bed's pods are.
@@ -21,7 +21,7 @@ const CONFIG_3: &str = include_str!("../../../runtimeclass/containerd/config-v3.
 /// Writes all configuration files of the bed.
 pub(super) fn write(
     layout: &Layout,
-    version: Version,
+    setup: Setup,
     packages: &Packages,
     product: &Product,
 ) -> Result<()> {
@@ -29,10 +29,13 @@ pub(super) fn write(
     let files = [
         (
             layout.containerd_config(),
-            containerd(layout, version, packages),
+            containerd(layout, setup.version, packages),
         ),
         (conflist, cni().to_string()),
-        (layout.shim_config(), shim_config::initial(product)?),
+        (
+            layout.shim_config(),
+            shim_config::initial(product, setup.driver)?,
+        ),
     ];
     for (path, text) in files {
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;

@@ -7,14 +7,15 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::Product;
+use super::{Driver, Product};
 
-/// What was built, run by QEMU.
-pub(super) fn initial(product: &Product) -> Result<String> {
+/// What was built, run by `driver`.
+pub(super) fn initial(product: &Product, driver: Driver) -> Result<String> {
     let config = json!({
-        "driver": "qemu",
+        "driver": driver.name(),
         "guest": {"kernel": product.kernel, "initramfs": product.initramfs},
         "devices": {"fs": product.fs, "vsock": product.vsock},
+        "built_in": {"path": product.vmm},
         "log": {"level": "debug"},
     });
     toml::to_string(&config).context("write the shim's configuration as TOML")

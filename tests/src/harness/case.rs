@@ -3,7 +3,7 @@
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
 
-use crate::bed::{Bed, Handler};
+use crate::bed::{Bed, Driver, Handler};
 
 /// What a case is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub enum Needs {
     AnyRuntime,
     /// Something that only a pod in a VM has.
     Vm,
+    /// Something of QEMU as the driver.
+    Qemu,
+    /// Something of the built-in VMM as the driver.
+    BuiltIn,
 }
 
 /// One thing to be shown.
@@ -32,34 +36,37 @@ impl Case {
         name.unwrap_or(self.path).to_owned()
     }
 
-    /// Whether it can pass with `handler`.
+    /// Whether it can pass with `handler`, and VMs that `driver` runs.
     #[must_use]
-    pub fn holds_for(&self, handler: Handler) -> bool {
-        self.needs == Needs::AnyRuntime || handler == Handler::KataMshv
+    pub fn holds_for(&self, handler: Handler, driver: Driver) -> bool {
+        let vm = handler == Handler::KataMshv;
+        match self.needs {
+            Needs::AnyRuntime => true,
+            Needs::Vm => vm,
+            Needs::Qemu => vm && driver == Driver::Qemu,
+            Needs::BuiltIn => vm && driver == Driver::Auto,
+        }
     }
 }
 
 /// The cases of a file: `cases![any: a, b; vm: c]`, functions of the form
-/// `async fn(&Bed) -> anyhow::Result<()>`.
+/// `async fn(&Bed) -> anyhow::Result<()>`, below what they need.
 macro_rules! cases {
-    (@list $needs:ident $($function:ident),*) => {
-        [$($crate::harness::Case {
-            path: concat!(module_path!(), "::", stringify!($function)),
-            needs: $crate::harness::Needs::$needs,
-            run: |bed| Box::pin($function(bed)),
-        }),*]
-    };
-    (any: $($any:ident),* $(; vm: $($vm:ident),*)? $(,)?) => {
+    (@needs any) => { $crate::harness::Needs::AnyRuntime };
+    (@needs vm) => { $crate::harness::Needs::Vm };
+    (@needs qemu) => { $crate::harness::Needs::Qemu };
+    (@needs built_in) => { $crate::harness::Needs::BuiltIn };
+    ($($needs:ident: $($function:ident),*);* $(;)?) => {
         /// What this file shows.
         pub(super) const CASES: &[&[$crate::harness::Case]] = &[
-            &$crate::harness::cases!(@list AnyRuntime $($any),*),
-            $(&$crate::harness::cases!(@list Vm $($vm),*),)?
+            $(&[
+                $($crate::harness::Case {
+                    path: concat!(module_path!(), "::", stringify!($function)),
+                    needs: $crate::harness::cases!(@needs $needs),
+                    run: |bed| Box::pin($function(bed)),
+                }),*
+            ]),*
         ];
-    };
-    (vm: $($vm:ident),* $(,)?) => {
-        /// What this file shows.
-        pub(super) const CASES: &[&[$crate::harness::Case]] =
-            &[&$crate::harness::cases!(@list Vm $($vm),*)];
     };
 }
 pub(crate) use cases;

@@ -3,7 +3,10 @@
 
 mod case;
 mod figures;
+mod in_lab;
+mod pace;
 mod run;
+mod selection;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,84 +15,115 @@ use std::sync::{Arc, Mutex};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 
-use crate::bed::{Handler, Packages, Product, Version};
+use crate::bed::{Driver, Handler, Packages, Product, Setup, Version};
 use crate::{cases, isolation};
 pub(crate) use case::cases;
 pub use case::{Case, Needs};
 pub use figures::figure;
+pub use pace::patient;
 use run::Runner;
+use selection::Selection;
 
-/// The whole test executable: all cases on one version of containerd.
+/// The whole test executable: all cases on one version of containerd, with
+/// QEMU as the driver.
 pub fn main(version: Version) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // One bed: what a case leaves can be told only when no other one runs.
-    arguments.test_threads = Some(1);
-    match serve(version, &arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{version}: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    code(Handler::from_env().and_then(|handler| {
+        let setup = Setup {
+            version,
+            handler,
+            driver: Driver::Qemu,
+        };
+        serve(setup, None)
+    }))
 }
 
-fn serve(version: Version, arguments: &Arguments) -> Result<ExitCode> {
-    let handler = Handler::from_env()?;
-    if arguments.list || !any_selected(arguments, handler) {
-        return Ok(libtest_mimic::run(arguments, trials(handler, None)).exit_code());
-    }
-    let prepare = || {
-        if handler == Handler::KataMshv {
-            Product::find()?.check()?;
-        }
-        Packages::fetch(version, |step| eprintln!("{version}: {step}"))?;
-        eprintln!("\n{version}, handler {}", handler.name());
-        Ok(())
+/// The whole test executable of cases on the built-in VMM: where KVM has
+/// hardware, right here; elsewhere in a lab, where only `chosen` ones run (names
+/// or beginnings of them) unless the environment asks for all.
+pub fn main_built_in(chosen: &'static [&'static str]) -> ExitCode {
+    lab::enter();
+    let setup = Setup {
+        version: Version::V2,
+        handler: Handler::KataMshv,
+        driver: Driver::Auto,
     };
-    isolation::run(prepare, |folder| {
-        inside(folder, version, handler, arguments)
+    code(match (lab::inside(), lab::needed()) {
+        (true, _) => serve(setup, Some(chosen)),
+        (false, true) => in_lab::run(setup, chosen),
+        (false, false) => serve(setup, None),
     })
+}
+
+fn code(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("e2e: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// One bed: what a case leaves can be told only when no other one runs.
+fn arguments() -> Arguments {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    arguments
+}
+
+fn serve(setup: Setup, chosen: Option<&'static [&'static str]>) -> Result<ExitCode> {
+    let arguments = arguments();
+    let selection = Selection::new(setup, chosen)?;
+    if arguments.list || !selection.leaves_any(&arguments) {
+        return Ok(list(&arguments, selection));
+    }
+    isolation::run(
+        || prepare(setup),
+        |folder| inside(folder, setup, selection, &arguments),
+    )
+}
+
+/// What has to be there before there is a bed.
+fn prepare(setup: Setup) -> Result<()> {
+    let Setup {
+        version,
+        handler,
+        driver,
+    } = setup;
+    if handler == Handler::KataMshv {
+        Product::find()?.check()?;
+    }
+    Packages::fetch(version, |step| eprintln!("{version}: {step}"))?;
+    eprintln!(
+        "\n{version}, handler {}, driver {}",
+        handler.name(),
+        driver.name()
+    );
+    Ok(())
+}
+
+fn list(arguments: &Arguments, selection: Selection) -> ExitCode {
+    libtest_mimic::run(arguments, trials(selection, None)).exit_code()
 }
 
 fn inside(
     folder: PathBuf,
-    version: Version,
-    handler: Handler,
+    setup: Setup,
+    selection: Selection,
     arguments: &Arguments,
 ) -> Result<ExitCode> {
-    let runner = Arc::new(Mutex::new(Runner::new(folder, version, handler)?));
-    let conclusion = libtest_mimic::run(arguments, trials(handler, Some(&runner)));
+    let runner = Arc::new(Mutex::new(Runner::new(folder, setup)?));
+    let conclusion = libtest_mimic::run(arguments, trials(selection, Some(&runner)));
     figures::print();
     Ok(conclusion.exit_code())
 }
 
 /// Every case as a test; without a runner they can only be listed.
-fn trials(handler: Handler, runner: Option<&Arc<Mutex<Runner>>>) -> Vec<Trial> {
+fn trials(selection: Selection, runner: Option<&Arc<Mutex<Runner>>>) -> Vec<Trial> {
     let trial = |case: &'static Case| {
         let runner = runner.cloned();
         Trial::test(case.name(), move || match runner {
             Some(runner) => run::in_bed(&runner, case),
             None => Err("no bed was made for this case".into()),
         })
-        .with_ignored_flag(!case.holds_for(handler))
+        .with_ignored_flag(!selection.includes(case))
     };
     cases::all().map(trial).collect()
-}
-
-/// As libtest: filters are substrings unless `--exact`.
-fn any_selected(arguments: &Arguments, handler: Handler) -> bool {
-    let matches = |name: &str, filter: &String| match arguments.exact {
-        true => name == filter,
-        false => name.contains(filter.as_str()),
-    };
-    cases::all()
-        .filter(|case| case.holds_for(handler) || arguments.include_ignored || arguments.ignored)
-        .map(Case::name)
-        .filter(|name| {
-            arguments
-                .filter
-                .as_ref()
-                .is_none_or(|filter| matches(name, filter))
-        })
-        .any(|name| !arguments.skip.iter().any(|filter| matches(&name, filter)))
 }

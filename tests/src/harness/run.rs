@@ -12,8 +12,8 @@ use libtest_mimic::Failed;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::Case;
-use crate::bed::{Bed, Handler, Version};
+use super::{Case, patient};
+use crate::bed::{Bed, Setup};
 use crate::leaks::Snapshot;
 
 /// A case that takes longer hangs.
@@ -29,13 +29,12 @@ static PANIC: Mutex<String> = Mutex::new(String::new());
 pub(super) struct Runner {
     runtime: Runtime,
     folder: PathBuf,
-    version: Version,
-    handler: Handler,
+    setup: Setup,
     bed: Option<(Bed, Snapshot)>,
 }
 
 impl Runner {
-    pub(super) fn new(folder: PathBuf, version: Version, handler: Handler) -> Result<Self> {
+    pub(super) fn new(folder: PathBuf, setup: Setup) -> Result<Self> {
         panic::set_hook(Box::new(|info| {
             if let Ok(mut text) = PANIC.lock() {
                 *text = info.to_string();
@@ -46,8 +45,7 @@ impl Runner {
         Ok(Self {
             runtime,
             folder,
-            version,
-            handler,
+            setup,
             bed: None,
         })
     }
@@ -70,7 +68,7 @@ impl Runner {
     }
 
     async fn make_bed(&self) -> Result<(Bed, Snapshot)> {
-        let bed = Bed::up(&self.folder, self.version, self.handler).await?;
+        let bed = Bed::up(&self.folder, self.setup).await?;
         let clean = Snapshot::take(&bed).await?;
         Ok((bed, clean))
     }
@@ -88,10 +86,11 @@ pub(super) fn in_bed(runner: &Mutex<Runner>, case: &Case) -> Result<(), Failed> 
 
 async fn show(case: &Case, bed: &Bed, clean: &Snapshot) -> Result<()> {
     let shown = AssertUnwindSafe((case.run)(bed)).catch_unwind();
-    match timeout(LIMIT, shown).await {
+    let limit = patient(LIMIT);
+    match timeout(limit, shown).await {
         Ok(Ok(result)) => result?,
         Ok(Err(panic)) => return Err(anyhow!(panic_text(&*panic))),
-        Err(_) => return Err(anyhow!("still not done after {LIMIT:?}")),
+        Err(_) => return Err(anyhow!("still not done after {limit:?}")),
     }
     clean.assert_nothing_more(bed).await
 }

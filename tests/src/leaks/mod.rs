@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
 use crate::bed::Bed;
+use crate::harness::patient;
 
 /// Processes end, and the kernel takes their things away, a moment after the
 /// answer that announces it.
@@ -65,7 +66,7 @@ impl Snapshot {
     ///
     /// Names everything that stays.
     pub async fn assert_nothing_more(&self, bed: &Bed) -> Result<()> {
-        let deadline = Instant::now() + SETTLE;
+        let deadline = Instant::now() + patient(SETTLE);
         loop {
             let now = Self::take(bed).await?;
             let left: Vec<_> = now.0.difference(&self.0).map(Thing::to_string).collect();

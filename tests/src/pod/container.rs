@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::sandbox::namespaces;
 use super::{Limits, Logs, Pod};
 use crate::ctr::Ended;
+use crate::harness::patient;
 use crate::images;
 use crate::task::{AWAIT_READY, IDLE};
 
@@ -161,7 +162,10 @@ impl Container {
     ///
     /// What the runtime answers.
     pub async fn exec(&self, command: &[&str]) -> Result<Ended> {
-        let answer = self.client.exec_sync(&self.id, command, EXEC).await?;
+        let answer = self
+            .client
+            .exec_sync(&self.id, command, patient(EXEC))
+            .await?;
         Ok(Ended {
             code: Some(answer.exit_code),
             stdout: String::from_utf8_lossy(&answer.stdout).into_owned(),
@@ -236,7 +240,7 @@ impl Container {
     ///
     /// As [`Container::logs`].
     pub async fn logs_when(&self, complete: impl Fn(&Logs) -> bool) -> Result<Logs> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + patient(Duration::from_secs(5));
         loop {
             let logs = self.logs()?;
             if complete(&logs) || Instant::now() > deadline {
@@ -261,6 +265,7 @@ impl Container {
     ///
     /// What the runtime answers; or it has not ended within `limit`.
     pub async fn exit_code(&self, limit: Duration) -> Result<i32> {
+        let limit = patient(limit);
         let deadline = Instant::now() + limit;
         loop {
             let status = self.status().await?;

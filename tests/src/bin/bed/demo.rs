@@ -12,7 +12,7 @@ use e2e::operator::Operator;
 
 use crate::comparison::{Comparison, Sight};
 use crate::steps::step;
-use crate::up::prepare;
+use crate::up::{prepare, setup};
 
 /// Run the two sample pods, compare what they see, and remove everything.
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub(crate) fn demo(args: &Args) -> Result<ExitCode> {
             .enable_all()
             .build();
         runtime.context("start a runtime")?.block_on(async {
-            let up = Bed::up(&folder, args.containerd, Handler::KataMshv);
+            let up = Bed::up(&folder, setup(args.containerd));
             let bed = step(&format!("{} of its own, with images", args.containerd), up).await?;
             show(&bed).await
         })?;

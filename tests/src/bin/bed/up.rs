@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
-use e2e::bed::{Bed, Handler, Packages, Product, Version};
+use e2e::bed::{Bed, Driver, Handler, Packages, Product, Setup, Version};
 use e2e::isolation;
 
 use crate::steps;
@@ -31,9 +31,18 @@ pub(crate) fn up(args: &Args) -> Result<ExitCode> {
             .enable_all()
             .build();
         let runtime = runtime.context("start a runtime")?;
-        let bed = runtime.block_on(Bed::up(&folder, args.containerd, Handler::KataMshv))?;
+        let bed = runtime.block_on(Bed::up(&folder, setup(args.containerd)))?;
         Ok(code(shell(&bed, args)?))
     })
+}
+
+/// A bed as a node is.
+pub(crate) fn setup(version: Version) -> Setup {
+    Setup {
+        version,
+        handler: Handler::KataMshv,
+        driver: Driver::Auto,
+    }
 }
 
 /// What has to be there, looked for and fetched while still on the host.

@@ -109,6 +109,7 @@ mod tests {
             bin: "/b".into(),
             fs: "/f".into(),
             vsock: "/v".into(),
+            vmm: "/m".into(),
             kernel: "/k".into(),
             initramfs: "/i".into(),
         };

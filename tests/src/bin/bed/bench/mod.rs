@@ -19,7 +19,7 @@ use e2e::bed::{Bed, Handler, Version};
 use e2e::isolation;
 
 use crate::steps::step;
-use crate::up::prepare;
+use crate::up::{prepare, setup};
 use figures::{Figures, Report};
 use floor::Floor;
 use start::{START, Start};
@@ -48,7 +48,7 @@ pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
                 .enable_all()
                 .build();
             runtime.context("start a runtime")?.block_on(async {
-                let up = Bed::up(&folder, args.containerd, Handler::KataMshv);
+                let up = Bed::up(&folder, setup(args.containerd));
                 let bed = step(&args.containerd.to_string(), up).await?;
                 measure(&bed, args).await
             })?;

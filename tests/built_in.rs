@@ -1,0 +1,39 @@
+//! Cases on containerd 2.x with VMs run by the built-in VMM, which the shim
+//! chooses by itself.
+
+use std::process::ExitCode;
+
+/// What runs where there is a lab only: the VMM's side of each subject. Some six
+/// seconds a pod is the lab's price.
+const IN_LAB: &[&str] = &[
+    "ctr::runs_and_removes",
+    "ctr::terminal_has_the_size_of_ours",
+    "ctr::pause_and_resume",
+    "ctr_exec::exit_codes",
+    "lifecycle::states",
+    "lifecycle::usage_grows",
+    "exec::stream_large_input_comes_back",
+    "exec::many_at_once",
+    "logs::all_of_a_large_output",
+    "stop::term_is_handled",
+    "stop::term_is_ignored",
+    "containers::two_share_the_network_only",
+    "containers::replaced_in_a_living_pod",
+    "network::",
+    "restart::pod_goes_on",
+    "operator::ps_tells_of_the_vm",
+    "operator::check_tells_what_will_be_used",
+    "kernel::two_pods_have_two",
+    "jail::",
+    "sizing::cpu_and_memory",
+    "sizing::fractions_of_two_containers_are_summed_first",
+    "driver::",
+    "errors::kernel_is_damaged_inside",
+    "errors::agent_of_another_version",
+    "errors::vm_dies_while_booting",
+    "many::eight_at_once",
+];
+
+fn main() -> ExitCode {
+    e2e::harness::main_built_in(IN_LAB)
+}
