@@ -5,12 +5,13 @@
 #   make build      kernel, initramfs, binaries
 #   make install    a node's files (DESTDIR=, and `make uninstall`)
 #   make lab        what needs a true /dev/kvm, in a machine that emulates one
+#   make fuzz       every fuzz target, shortly (docs/fuzzing.md)
 #   make bench      where the time of a pod's start goes
 
 release := target/x86_64-unknown-linux-gnu/release
 guest   := target/guest
 
-.PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e bench install uninstall
+.PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e fuzz bench install uninstall
 
 build: initramfs
 	@ls -l $(release)/containerd-shim-kata-mshv-vm-isolation-v2 $(release)/kata-mshv $(release)/kata-mshv-fs $(release)/kata-mshv-vsock $(release)/kata-mshv-vmm | awk '{print $$9, $$5, "bytes"}'
@@ -34,7 +35,7 @@ demo: build
 	$(release)/bed demo
 
 # Cheap first: what fails in a second should not wait for a kernel.
-test: lint scripts unit lab guest-test e2e demo
+test: lint scripts unit fuzz lab guest-test e2e demo
 
 lint: deps
 	.ci/lint.sh
@@ -46,6 +47,11 @@ scripts: deps
 unit: build
 	cargo test --locked --workspace --exclude e2e --lib --bins
 	cargo test --locked -p fs-device -p vsock-device -p probe
+
+# The corpus, then what a fuzzer makes of it.
+fuzz: deps
+	cargo test --locked -p fuzz
+	tests/fuzz/run.sh short
 
 # Here, where /dev/kvm has hardware behind it.
 lab: lab-kernel build

@@ -20,6 +20,7 @@ ALLOWED = {
     "agent": {"protocol"},
     "shim": {"protocol", "config", "vmm-api", "probe"},
     "ctl": {"protocol", "config", "vmm-api", "probe"},
+    "fuzz": {"monitor", "protocol", "vmm-api", "vsock-device"},
     "e2e": {"ctl", "lab", "protocol", "config", "vmm-api", "probe"},
 }
 

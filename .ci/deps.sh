@@ -18,7 +18,7 @@ declare -A packages=(
     [vm]="qemu-system-x86 iproute2"
     # containerd with runc and CNI for the demo, and what its images are made of.
     [containers]="containerd runc containernetworking-plugins iptables busybox-static"
-    [test]="shellcheck curl"
+    [test]="shellcheck curl g++"
 )
 readonly purposes=(rust kernel initramfs vm containers test)
 

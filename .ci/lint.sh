@@ -7,4 +7,4 @@ cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
 .ci/arrows.py
 .ci/deny.sh
-shellcheck .ci/*.sh .ci/run guest-kernel-config/*.sh runtimeclass/*.sh
+shellcheck .ci/*.sh .ci/run guest-kernel-config/*.sh runtimeclass/*.sh tests/fuzz/*.sh

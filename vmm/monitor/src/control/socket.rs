@@ -11,6 +11,11 @@ use nix::sys::socket::{
 };
 use vmm_api::{MAX_DESCRIPTORS, MAX_MESSAGE, Message, Request};
 
+/// Descriptors that one message can bring: the kernel's limit (unix(7),
+/// `SCM_RIGHTS`). With less room for them some would be here, and nobody would
+/// be told their numbers.
+const MOST_PASSED: usize = 253;
+
 /// The control socket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -99,11 +104,11 @@ impl Control {
     pub fn receive(&mut self) -> Result<Received, ControlError> {
         // Given back between messages: the first is the only long one.
         self.buffer.resize(MAX_MESSAGE, 0);
-        let mut space = cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+        let mut space = cmsg_space!([RawFd; MOST_PASSED]);
         let (length, flags, fds) = receive(&self.socket, &mut self.buffer, &mut space)
             .map_err(|errno| ControlError::Receive(errno.into()))?;
         let message = std::mem::take(&mut self.buffer);
-        if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        if flags.contains(MsgFlags::MSG_TRUNC) || fds.len() > MAX_DESCRIPTORS {
             return Err(ControlError::TooLong);
         }
         match message.get(..length) {
@@ -166,7 +171,9 @@ fn passed(control: ControlMessageOwned) -> Vec<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::fcntl::OFlag;
     use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, socketpair};
+    use std::io::Read;
     use vmm_api::Answer;
 
     fn pair() -> (Control, OwnedFd) {
@@ -205,6 +212,20 @@ mod tests {
         assert!(matches!(control.receive(), Err(ControlError::TooLong)));
         send(&shim, br#""stats""#, &[]);
         assert!(matches!(control.receive(), Ok(Received::Request(..))));
+    }
+
+    #[test]
+    fn too_many_descriptors_are_refused_and_closed() {
+        let (mut control, shim) = pair();
+        let (mut reader, other) = std::io::pipe().unwrap();
+        fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        for count in [MAX_DESCRIPTORS + 1, MOST_PASSED] {
+            send(&shim, br#""pause""#, &vec![other.as_raw_fd(); count]);
+            assert!(matches!(control.receive(), Err(ControlError::TooLong)));
+        }
+        drop(other);
+        // No copy is left of the pipe's other end.
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -1,0 +1,5 @@
+//! See `fuzz::boot_command_line`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::boot_command_line::run(data));

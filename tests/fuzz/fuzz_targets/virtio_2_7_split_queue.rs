@@ -1,0 +1,5 @@
+//! See `fuzz::virtio_2_7_split_queue`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::virtio_2_7_split_queue::run(data));

@@ -1,0 +1,5 @@
+//! See `fuzz::virtio_4_2_mmio`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::virtio_4_2_mmio::run(data));
