@@ -211,6 +211,7 @@ async fn start(
         guest_cid: GUEST_CID,
         share_tag: SHARE_TAG.to_owned(),
         nets: network.nets.clone(),
+        disks: Vec::new(),
     };
     let fds = MachineFds {
         vsock: vsock.frontend,

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::MachineConfig;
+use crate::{DiskConfig, MachineConfig, NetConfig};
 
 /// Number of the control socket in the VMM's process.
 pub const CONTROL_FD: i32 = 3;
@@ -41,6 +41,28 @@ pub enum Request {
     Stop,
     /// What the machine has done so far.
     Stats,
+    /// Put a device into an empty slot, with its descriptor beside the message:
+    /// the disk, or the interface's tap. The answer is [`Answer::Attached`].
+    Attach {
+        /// What it is to be.
+        device: Pluggable,
+    },
+    /// Take out what was put in. Its driver has to have let go of it before:
+    /// the guest unbinds it.
+    Detach {
+        /// Where it is, as [`Answer::Attached`] said.
+        slot: String,
+    },
+}
+
+/// A device that comes to a machine that runs, and leaves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Pluggable {
+    /// A disk.
+    Disk(DiskConfig),
+    /// A network interface.
+    Net(NetConfig),
 }
 
 /// What a descriptor beside [`Request::Start`] is. KVM, kernel and initramfs
@@ -66,6 +88,9 @@ pub enum Descriptor {
     Vsock,
     /// A tap; one per entry of `MachineConfig::nets`, in that order.
     Tap,
+    /// A file or block device, readable, and writable if the guest may write;
+    /// one per entry of `MachineConfig::disks`, in that order.
+    Disk,
 }
 
 /// What the VMM says.
@@ -86,6 +111,13 @@ pub enum Answer {
     Done,
     /// To [`Request::Stats`].
     Stats(Stats),
+    /// To [`Request::Attach`].
+    Attached {
+        /// Where: the name of the slot's device in the guest, which its kernel
+        /// calls `virtio-mmio.7`. A driver of the guest's takes the device when
+        /// that is written to the `bind` file of `virtio-mmio`.
+        slot: String,
+    },
     /// Not at all; after a refused `Start` the VMM ends.
     Refused {
         /// The error with its causes, one line.
@@ -170,6 +202,20 @@ mod tests {
             r#"{"event":{"stopped":{"reason":{"exited":{"status":3}}}}}"#,
         );
         survives(&StopReason::TripleFault, r#""triple_fault""#);
+        let device = Pluggable::Disk(DiskConfig {
+            serial: "data".into(),
+            read_only: true,
+            queues: 1,
+        });
+        survives(
+            &Request::Attach { device },
+            r#"{"attach":{"device":{"disk":{"serial":"data","read_only":true,"queues":1}}}}"#,
+        );
+        let slot = "virtio-mmio.7".to_owned();
+        survives(
+            &Message::Answer(Answer::Attached { slot }),
+            r#"{"answer":{"attached":{"slot":"virtio-mmio.7"}}}"#,
+        );
     }
 
     #[test]

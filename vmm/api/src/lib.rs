@@ -8,8 +8,8 @@ mod machine;
 mod record;
 
 pub use control::{
-    Answer, CONTROL_FD, Descriptor, Event, MAX_DESCRIPTORS, MAX_MESSAGE, Message, Request, Stats,
-    StopReason,
+    Answer, CONTROL_FD, Descriptor, Event, MAX_DESCRIPTORS, MAX_MESSAGE, Message, Pluggable,
+    Request, Stats, StopReason,
 };
-pub use machine::{MachineConfig, NetConfig};
+pub use machine::{DiskConfig, MachineConfig, NetConfig};
 pub use record::{Pids, SandboxRecord, Span};

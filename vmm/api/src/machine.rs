@@ -25,6 +25,22 @@ pub struct MachineConfig {
     pub share_tag: String,
     /// Network interfaces, in the order of their taps.
     pub nets: Vec<NetConfig>,
+    /// Disks, in the order of their descriptors.
+    #[serde(default)]
+    pub disks: Vec<DiskConfig>,
+}
+
+/// A disk of the guest, on a file or a block device of the host's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskConfig {
+    /// What the guest knows it by: 1 to 20 printable ASCII characters without
+    /// blanks.
+    pub serial: String,
+    /// The guest cannot write to it.
+    pub read_only: bool,
+    /// Queues that the guest's processors share, 1 to 16.
+    pub queues: u16,
 }
 
 /// A network interface of the guest.

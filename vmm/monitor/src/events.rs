@@ -22,6 +22,8 @@ pub enum Token {
     Control,
     /// The machine is over.
     Over,
+    /// Work of disks was finished.
+    Disks,
     /// A device's.
     Device {
         /// Where the device is.
@@ -34,11 +36,13 @@ pub enum Token {
 impl Token {
     const CONTROL: u64 = 1 << 32;
     const OVER: u64 = 2 << 32;
+    const DISKS: u64 = 3 << 32;
 
     fn encode(self) -> u64 {
         match self {
             Self::Control => Self::CONTROL,
             Self::Over => Self::OVER,
+            Self::Disks => Self::DISKS,
             Self::Device { slot, source } => {
                 let slot = slot.number() as u64;
                 slot << 16 | u64::from(source)
@@ -50,6 +54,7 @@ impl Token {
         match data {
             Self::CONTROL => Some(Self::Control),
             Self::OVER => Some(Self::Over),
+            Self::DISKS => Some(Self::Disks),
             _ => Some(Self::Device {
                 slot: Slot::new(usize::try_from(data >> 16).ok()?)?,
                 source: u16::try_from(data & 0xffff).ok()?,
@@ -136,6 +141,12 @@ struct Watched {
 }
 
 impl Sources {
+    /// Where the device is.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+
     /// Calls the device's `serve` with `source` when `fd` is ready.
     ///
     /// # Errors
@@ -209,6 +220,7 @@ mod tests {
         for token in [
             Token::Control,
             Token::Over,
+            Token::Disks,
             Token::Device { slot, source: 0 },
             Token::Device {
                 slot,

@@ -132,6 +132,7 @@ mod tests {
             guest_cid: 3,
             share_tag: "share".into(),
             nets: Vec::new(),
+            disks: Vec::new(),
         }
     }
 

@@ -167,6 +167,7 @@ mod tests {
                     mtu: 9000,
                 },
             ],
+            disks: Vec::new(),
         }
     }
 

@@ -10,7 +10,9 @@ use super::socket::{Control, ControlError, Received};
 use crate::error;
 use crate::events::{Events, Token};
 use crate::jail::{Filter, FilterError, Kind};
-use crate::machine::{BuildError, Built, RunError, Running, Setup, SetupError, StateError};
+use crate::machine::{
+    BuildError, Built, PlugError, RunError, Running, Setup, SetupError, StateError,
+};
 
 /// The machine did not come about, or the shim cannot be talked to.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,8 @@ pub enum ServeError {
 enum Refusal {
     #[error("the machine has been started already")]
     Started,
+    #[error(transparent)]
+    Plug(#[from] PlugError),
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -114,6 +118,7 @@ fn attend(
         for token in events.wait().map_err(ServeError::Wait)? {
             match token {
                 Token::Device { slot, source } => machine.serve(slot, source),
+                Token::Disks => machine.serve_disks(),
                 Token::Over => {}
                 Token::Control => match answer(control, machine)? {
                     Attention::Answered => {}
@@ -134,12 +139,12 @@ enum Attention {
 }
 
 fn answer(control: &mut Control, machine: &mut Running) -> Result<Attention, ServeError> {
-    let request = match control.receive()? {
+    let (request, fds) = match control.receive()? {
         Received::Closed => return Ok(Attention::Ended(None)),
-        Received::Request(request, _fds) => request,
+        Received::Request(request, fds) => (request, fds),
     };
     let is_stop = request == Request::Stop;
-    let answer = meet(&request, machine).unwrap_or_else(|refusal| Answer::Refused {
+    let answer = meet(&request, fds, machine).unwrap_or_else(|refusal| Answer::Refused {
         why: error::chain(&refusal),
     });
     control.send(&Message::Answer(answer))?;
@@ -149,13 +154,18 @@ fn answer(control: &mut Control, machine: &mut Running) -> Result<Attention, Ser
     })
 }
 
-fn meet(request: &Request, machine: &mut Running) -> Result<Answer, Refusal> {
+fn meet(request: &Request, fds: Vec<OwnedFd>, machine: &mut Running) -> Result<Answer, Refusal> {
     match request {
         Request::Start { .. } => Err(Refusal::Started),
         Request::Pause => Ok(machine.pause().map(|()| Answer::Done)?),
         Request::Resume => Ok(machine.resume().map(|()| Answer::Done)?),
         Request::Stop => Ok(Answer::Done),
         Request::Stats => Ok(Answer::Stats(machine.stats())),
+        Request::Attach { device } => {
+            let slot = machine.attach(device, fds)?;
+            Ok(Answer::Attached { slot })
+        }
+        Request::Detach { slot } => Ok(machine.detach(slot).map(|()| Answer::Done)?),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::memory::ram::{self, RamError};
 use crate::over::Over;
 use crate::ports::Ports;
 use crate::virtio::Slot;
+use crate::virtio::blk::engine::Engine;
 use crate::virtio::slots::{AttachError, Slots, SlotsError};
 
 /// A machine that cannot be built.
@@ -73,6 +74,9 @@ pub struct Built {
     pub(super) exits: Arc<Exits>,
     pub(super) over: Arc<Over>,
     pub(super) vm: VmFd,
+    pub(super) memory: GuestMemoryMmap,
+    pub(super) disks: Engine,
+    pub(super) events: Events,
 }
 
 impl Built {
@@ -105,11 +109,14 @@ impl Built {
         for device in setup.devices {
             slots.attach(device, &vm, &memory, events)?;
         }
-        let ports = serial_port(&vm, setup.console, memory)?;
+        let ports = serial_port(&vm, setup.console, memory.clone())?;
         let over = Over::new().map_err(system_step("make the machine's end an event"))?;
         events
             .watch(borrowed(&over), Token::Over)
             .map_err(system_step("wait for the machine's end"))?;
+        events
+            .watch(&setup.disks, Token::Disks)
+            .map_err(system_step("wait for disks"))?;
         Ok(Self {
             vcpus,
             exits: Arc::new(Exits {
@@ -119,6 +126,9 @@ impl Built {
             }),
             over: Arc::new(over),
             vm,
+            memory,
+            disks: setup.disks,
+            events: events.clone(),
         })
     }
 

@@ -8,11 +8,13 @@
 //! ```
 
 mod built;
+mod plug;
 mod running;
 mod setup;
 mod state;
 
 pub use built::{BuildError, Built};
+pub use plug::PlugError;
 pub use running::{RunError, Running};
 pub use setup::{Setup, SetupError};
 pub use state::{State, StateError};

@@ -3,17 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::os::fd::OwnedFd;
+
 use kvm_ioctls::VmFd;
-use vmm_api::{Stats, StopReason};
+use vm_memory::GuestMemoryMmap;
+use vmm_api::{Pluggable, Stats, StopReason};
 
 use super::built::Built;
+use super::plug::{self, PlugError};
 use super::state::{Action, State, StateError};
 use crate::cpu::{Gate, Surroundings, Thread, ThreadError, Wanted};
 use crate::error;
+use crate::events::Events;
 use crate::exits::Exits;
 use crate::jail::{Filter, FilterError, Kind};
 use crate::over::Over;
 use crate::virtio::Slot;
+use crate::virtio::blk;
+use crate::virtio::blk::engine::Engine;
 
 /// A machine that cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +42,10 @@ pub struct Running {
     over: Arc<Over>,
     filter: Arc<Filter>,
     /// Device wiring needs it for as long as there are devices.
-    _vm: VmFd,
+    vm: VmFd,
+    memory: GuestMemoryMmap,
+    disks: Engine,
+    events: Events,
 }
 
 impl Running {
@@ -49,7 +59,10 @@ impl Running {
             exits: built.exits,
             over: built.over,
             filter: Arc::new(Filter::new(Kind::Vcpu)?),
-            _vm: built.vm,
+            vm: built.vm,
+            memory: built.memory,
+            disks: built.disks,
+            events: built.events,
         };
         running.gate.tell(Wanted::Park);
         for vcpu in built.vcpus {
@@ -81,6 +94,39 @@ impl Running {
             let device = lost.device.to_owned();
             self.over.declare(StopReason::DeviceLost { device });
         }
+    }
+
+    /// Serves the disks whose work was finished.
+    pub fn serve_disks(&self) {
+        match self.disks.ready() {
+            Ok(slots) => slots
+                .into_iter()
+                .for_each(|slot| self.serve(slot, blk::FINISHED)),
+            Err(error) => {
+                eprintln!("{}", error::chain(&error));
+                let device = "disk".to_owned();
+                self.over.declare(StopReason::DeviceLost { device });
+            }
+        }
+    }
+
+    /// Puts a device into an empty slot. The slot's name in the guest.
+    ///
+    /// # Errors
+    /// See [`PlugError`].
+    pub fn attach(&self, what: &Pluggable, fds: Vec<OwnedFd>) -> Result<String, PlugError> {
+        let device = plug::device(what, fds, &self.disks)?;
+        let slots = &self.exits.slots;
+        let slot = slots.attach(device, &self.vm, &self.memory, &self.events)?;
+        Ok(slot.name())
+    }
+
+    /// Takes a device out of the slot of that name.
+    ///
+    /// # Errors
+    /// See [`PlugError`].
+    pub fn detach(&self, slot: &str) -> Result<(), PlugError> {
+        Ok(self.exits.slots.detach(plug::slot(slot)?, &self.vm)?)
     }
 
     /// Holds it still: no processor is in the guest when this returns.

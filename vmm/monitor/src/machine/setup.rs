@@ -9,6 +9,8 @@ use vmm_api::{Descriptor, MachineConfig};
 
 use crate::boot::{Images, MOST_CPUS};
 use crate::virtio::balloon::Balloon;
+use crate::virtio::blk::engine::{Engine, EngineError};
+use crate::virtio::blk::{Disk, DiskError};
 use crate::virtio::console::Console;
 use crate::virtio::device::Device;
 use crate::virtio::net::{Net, NetError};
@@ -61,6 +63,26 @@ pub enum SetupError {
         #[source]
         source: NetError,
     },
+    /// Disks and what they are made of do not belong together.
+    #[error("{disks} disks on {backings} files or block devices: each has one")]
+    Disks {
+        /// Disks in the message.
+        disks: usize,
+        /// Files and block devices beside it.
+        backings: usize,
+    },
+    /// A disk that cannot be made.
+    #[error("make disk {index}")]
+    Disk {
+        /// Which, from 0 on.
+        index: usize,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// Nobody does the work of disks.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The share has no name for the guest.
     #[error(transparent)]
     Tag(#[from] TagError),
@@ -88,6 +110,8 @@ pub struct Setup {
     pub console: Option<OwnedFd>,
     /// Its devices, in the order of their slots.
     pub devices: Vec<Box<dyn Device>>,
+    /// Who does the work of its disks, those that come later too.
+    pub disks: Engine,
 }
 
 impl Setup {
@@ -107,6 +131,7 @@ impl Setup {
                 vcpus: config.vcpus,
             })?;
         let mut given = Given::new(descriptors, fds)?;
+        let disks = Engine::new()?;
         let images = Images {
             kernel: File::from(given.need(Descriptor::Kernel)?),
             initramfs: File::from(given.need(Descriptor::Initramfs)?),
@@ -117,14 +142,19 @@ impl Setup {
             images,
             parameters: config.kernel_parameters.clone(),
             console: given.take(Descriptor::Console)?,
-            devices: devices(config, &mut given)?,
+            devices: devices(config, &mut given, &disks)?,
+            disks,
             kvm: given.need(Descriptor::Kvm)?,
         })
     }
 }
 
 /// vsock first: it is what the agent waits for.
-fn devices(config: &MachineConfig, given: &mut Given) -> Result<Vec<Box<dyn Device>>, SetupError> {
+fn devices(
+    config: &MachineConfig,
+    given: &mut Given,
+    engine: &Engine,
+) -> Result<Vec<Box<dyn Device>>, SetupError> {
     let mut devices: Vec<Box<dyn Device>> = Vec::new();
     if let Some(socket) = given.take(Descriptor::Vsock)? {
         let identity = vhost_user::vsock(config.guest_cid);
@@ -142,6 +172,9 @@ fn devices(config: &MachineConfig, given: &mut Given) -> Result<Vec<Box<dyn Devi
     }
     for net in nets(config, given.take_all(Descriptor::Tap))? {
         devices.push(Box::new(net));
+    }
+    for disk in disks(config, given.take_all(Descriptor::Disk), engine)? {
+        devices.push(Box::new(disk));
     }
     devices.push(Box::new(Rng::default()));
     devices.push(Box::new(Balloon::default()));
@@ -167,6 +200,29 @@ fn nets(config: &MachineConfig, taps: Vec<OwnedFd>) -> Result<Vec<Net>, SetupErr
         .map(|(index, (net, tap))| {
             let failed = |source| SetupError::Net { index, source };
             Net::new(net, vec![tap]).map_err(failed)
+        });
+    made.collect()
+}
+
+fn disks(
+    config: &MachineConfig,
+    backings: Vec<OwnedFd>,
+    engine: &Engine,
+) -> Result<Vec<Disk>, SetupError> {
+    let disks = &config.disks;
+    if disks.len() != backings.len() {
+        return Err(SetupError::Disks {
+            disks: disks.len(),
+            backings: backings.len(),
+        });
+    }
+    let made = disks
+        .iter()
+        .zip(backings)
+        .enumerate()
+        .map(|(index, (disk, backing))| {
+            let failed = |source| SetupError::Disk { index, source };
+            Disk::new(disk, backing, engine.clone()).map_err(failed)
         });
     made.collect()
 }
@@ -223,6 +279,7 @@ mod tests {
             guest_cid: 3,
             share_tag: "share".into(),
             nets: Vec::new(),
+            disks: Vec::new(),
         }
     }
 
@@ -290,6 +347,28 @@ mod tests {
         }
         let no_tap = check(&nets(1), &[Kernel, Initramfs, Tap]);
         assert!(matches!(no_tap, Err(SetupError::Net { index: 0, .. })));
+    }
+
+    #[test]
+    fn a_disk_needs_a_backing_and_a_backing_a_disk() {
+        let disk = vmm_api::DiskConfig {
+            serial: "data".into(),
+            read_only: false,
+            queues: 1,
+        };
+        let disks = |count| MachineConfig {
+            disks: vec![disk.clone(); count],
+            ..config()
+        };
+        for (count, descriptors) in [
+            (0, &[Kernel, Initramfs, Descriptor::Disk][..]),
+            (1, &[Kernel, Initramfs]),
+        ] {
+            let refused = check(&disks(count), descriptors);
+            assert!(matches!(refused, Err(SetupError::Disks { .. })));
+        }
+        let no_disk = check(&disks(1), &[Kernel, Initramfs, Descriptor::Disk]);
+        assert!(matches!(no_disk, Err(SetupError::Disk { index: 0, .. })));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use virtio_queue::Queue;
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
+use super::blk::engine::EngineError;
 use super::vhost_user::VhostUserError;
 use crate::events::Sources;
 
@@ -18,6 +19,9 @@ pub enum DeviceError {
     /// Its process is gone, or broke the protocol.
     #[error(transparent)]
     VhostUser(#[from] VhostUserError),
+    /// Its work is not done.
+    #[error(transparent)]
+    Disk(#[from] EngineError),
     /// Its descriptors cannot be waited for.
     #[error("wait for events of the {device} device")]
     Events {
@@ -40,6 +44,11 @@ pub trait Device: Send {
 
     /// Its number in virtio 1.2, section 5.
     fn kind(&self) -> u32;
+
+    /// Whether a guest can do without it, once its driver has let go of it.
+    fn is_pluggable(&self) -> bool {
+        false
+    }
 
     /// The most entries of each of its queues.
     fn queue_sizes(&self) -> &[u16];

@@ -12,7 +12,7 @@
 //! | [`slots`] | all of them |
 //! | [`ring`] | the rings of a queue, for a device in this process |
 //! | [`chain`] | what lies in them, piece by piece |
-//! | [`rng`], [`net`], [`balloon`], [`console`] | devices in this process |
+//! | [`rng`], [`net`], [`blk`], [`balloon`], [`console`] | devices in this process |
 //! | [`vhost_user`] | devices in processes of their own |
 //!
 //! To add a device, implement [`device::Device`]; [`rng`] is the smallest
@@ -20,6 +20,7 @@
 //! `Start::sources`, and is called in `serve` when one comes.
 
 pub mod balloon;
+pub mod blk;
 pub mod chain;
 pub mod console;
 pub mod device;

@@ -74,6 +74,12 @@ impl Ring {
         let _ = self.kick.read();
     }
 
+    /// Has a kick come that the driver did not make: there is more to serve.
+    pub fn call_again(&self) {
+        // Full only if nobody has read it 2^64 times.
+        let _ = self.kick.write(1);
+    }
+
     /// The oldest chain that is available.
     ///
     /// # Errors
@@ -183,8 +189,7 @@ impl Ring {
             self.give_back(memory, head, written)?;
             self.show(memory)?;
         }
-        // Full only if nobody has read it 2^64 times.
-        let _ = self.kick.write(1);
+        self.call_again();
         self.tell(memory)
     }
 

@@ -8,6 +8,9 @@
 /// Where the registers of slot 0 are.
 const BASE: u64 = 0xd000_0000;
 
+/// Driver and number, as Linux has it.
+const NAME: &str = "virtio-mmio.";
+
 /// Lines of the I/O APIC that nothing else uses: not the timer's, the
 /// keyboard's, the cascade's, the serial port's, the clock's, the coprocessor's.
 const LINES: [u8; 18] = [
@@ -54,6 +57,19 @@ impl Slot {
         usize::from(self.0)
     }
 
+    /// What the guest's kernel calls it: it numbers what the command line
+    /// declares, in order.
+    #[must_use]
+    pub fn name(self) -> String {
+        format!("{NAME}{}", self.0)
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|slot| slot.name() == name)
+    }
+
     /// Where its registers are in the guest.
     #[must_use]
     pub fn address(self) -> u64 {
@@ -87,6 +103,16 @@ mod tests {
         assert_eq!(Slot::at(0), None);
         assert_eq!(Slot::at(u64::MAX), None);
         assert_eq!(Slot::new(Slot::COUNT), None);
+    }
+
+    #[test]
+    fn a_name_leads_to_its_slot() {
+        for slot in Slot::all() {
+            assert_eq!(Slot::named(&slot.name()), Some(slot));
+        }
+        for name in ["virtio-mmio.32", "virtio-mmio.07", "virtio-mmio.", "7", ""] {
+            assert_eq!(Slot::named(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -45,6 +45,49 @@ pub enum AttachError {
     },
 }
 
+/// A device that stays.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachError {
+    /// There is none.
+    #[error("detach the device in {slot}: there is none", slot = .slot.name())]
+    Empty {
+        /// Where.
+        slot: Slot,
+    },
+    /// The guest cannot do without it.
+    #[error("detach the {device} device: it stays as long as the machine")]
+    Permanent {
+        /// Which.
+        device: &'static str,
+    },
+    /// Its driver has not reset it.
+    #[error("detach the {device} device: its driver in the guest has not let go of it")]
+    InUse {
+        /// Which.
+        device: &'static str,
+    },
+    /// It cannot be stopped.
+    #[error("stop the {device} device")]
+    Stop {
+        /// Which.
+        device: &'static str,
+        /// Why.
+        #[source]
+        source: DeviceError,
+    },
+    /// KVM does not let go of one.
+    #[error("disconnect the {what} of the {device} device")]
+    Wire {
+        /// Kick, interrupt or acknowledgement.
+        what: &'static str,
+        /// Which device.
+        device: &'static str,
+        /// Why.
+        #[source]
+        source: kvm_ioctls::Error,
+    },
+}
+
 /// A device that the machine cannot go on without.
 #[derive(Debug, thiserror::Error)]
 #[error("lost the {device} device")]
@@ -97,12 +140,15 @@ impl Slots {
         let name = device.name();
         let (slot, mut place) = self.vacant().ok_or(AttachError::Full { device: name })?;
         let wires = wires(device.as_ref())?;
-        self.connect(vm, slot, &wires)
-            .map_err(|(what, source)| AttachError::Wire {
+        if let Err((what, source)) = self.connect(vm, slot, &wires) {
+            // As far as it went; the rest was never there.
+            let _ = self.disconnect(vm, slot, &wires);
+            return Err(AttachError::Wire {
                 what,
                 device: name,
                 source,
-            })?;
+            });
+        }
         *place = Some(Transport::new(
             device,
             Place {
@@ -124,12 +170,7 @@ impl Slots {
     }
 
     /// An exit saved for each kick, interrupt and acknowledgement.
-    fn connect(
-        &self,
-        vm: &VmFd,
-        slot: Slot,
-        wires: &Wires,
-    ) -> Result<(), (&'static str, kvm_ioctls::Error)> {
+    fn connect(&self, vm: &VmFd, slot: Slot, wires: &Wires) -> Result<(), WireError> {
         let notify = IoEventAddress::Mmio(slot.address() + register::QUEUE_NOTIFY);
         for (index, kick) in (0_u32..).zip(&wires.kicks) {
             vm.register_ioevent(kick, &notify, index)
@@ -140,6 +181,46 @@ impl Slots {
             .map_err(|source| ("acknowledgement", source))?;
         vm.register_irqfd(&wires.call, slot.interrupt_line().into())
             .map_err(|source| ("interrupt", source))
+    }
+
+    /// All of them, whether or not one fails: the first failure is told.
+    fn disconnect(&self, vm: &VmFd, slot: Slot, wires: &Wires) -> Result<(), WireError> {
+        let interrupt = vm
+            .unregister_irqfd(&wires.call, slot.interrupt_line().into())
+            .map_err(|source| ("interrupt", source));
+        let acknowledge = IoEventAddress::Mmio(slot.address() + register::INTERRUPT_ACK);
+        let acknowledgement = vm
+            .unregister_ioevent(&self.sink, &acknowledge, register::USED_BUFFER)
+            .map_err(|source| ("acknowledgement", source));
+        let notify = IoEventAddress::Mmio(slot.address() + register::QUEUE_NOTIFY);
+        let kicks = (0_u32..).zip(&wires.kicks).map(|(index, kick)| {
+            vm.unregister_ioevent(kick, &notify, index)
+                .map_err(|source| ("kick", source))
+        });
+        let kicks = kicks.fold(Ok(()), Result::and);
+        interrupt.and(acknowledgement).and(kicks)
+    }
+
+    /// Takes the device out of `slot`, if its driver has let go of it.
+    ///
+    /// # Errors
+    /// See [`DetachError`].
+    pub fn detach(&self, slot: Slot, vm: &VmFd) -> Result<(), DetachError> {
+        let mut place = self.lock(slot).ok_or(DetachError::Empty { slot })?;
+        let transport =
+            place.take_if(|transport| transport.is_pluggable() && !transport.has_driver());
+        let Some(transport) = transport else {
+            return Err(why_it_stays(slot, place.as_ref()));
+        };
+        let device = transport.device_name();
+        let wires = transport.remove();
+        let wires = wires.map_err(|source| DetachError::Stop { device, source })?;
+        self.disconnect(vm, slot, &wires)
+            .map_err(|(what, source)| DetachError::Wire {
+                what,
+                device,
+                source,
+            })
     }
 
     /// The driver of the device at `address` writes `bytes`. An address without
@@ -194,6 +275,21 @@ pub enum SlotsError {
     /// No descriptor for acknowledgements.
     #[error("make an event descriptor for interrupt acknowledgements")]
     Sink(#[source] std::io::Error),
+}
+
+/// What was attempted on, and why it failed.
+type WireError = (&'static str, kvm_ioctls::Error);
+
+fn why_it_stays(slot: Slot, transport: Option<&Transport>) -> DetachError {
+    match transport {
+        None => DetachError::Empty { slot },
+        Some(transport) if transport.is_pluggable() => DetachError::InUse {
+            device: transport.device_name(),
+        },
+        Some(transport) => DetachError::Permanent {
+            device: transport.device_name(),
+        },
+    }
 }
 
 fn wires(device: &dyn Device) -> Result<Wires, AttachError> {

@@ -157,6 +157,18 @@ impl Transport {
         Ok(())
     }
 
+    /// Whether the machine can go on without it.
+    #[must_use]
+    pub fn is_pluggable(&self) -> bool {
+        self.device.is_pluggable()
+    }
+
+    /// Whether a driver has it, or has had it and not let go of it.
+    #[must_use]
+    pub fn has_driver(&self) -> bool {
+        self.status != 0
+    }
+
     /// Takes the device out of its place.
     ///
     /// # Errors

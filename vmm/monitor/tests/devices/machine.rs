@@ -90,6 +90,7 @@ impl Machine {
             guest_cid: 3,
             share_tag: String::new(),
             nets,
+            disks: Vec::new(),
         };
         let request = Request::Start {
             machine,

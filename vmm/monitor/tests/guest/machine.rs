@@ -40,6 +40,7 @@ impl Shape {
             guest_cid: 3,
             share_tag: "share".to_owned(),
             nets: Vec::new(),
+            disks: Vec::new(),
         }
     }
 }

@@ -72,6 +72,7 @@ impl Machine {
                 guest_cid: 3,
                 share_tag: String::new(),
                 nets: Vec::new(),
+                disks: Vec::new(),
             },
             descriptors: vec![Descriptor::Kvm, Descriptor::Kernel, Descriptor::Initramfs],
         };

@@ -38,6 +38,27 @@ pub(super) type Call = (libc::c_long, Allowed);
 /// `KVM_RUN` of linux/kvm.h: `_IO(KVMIO, 0x80)`.
 const KVM_RUN: u64 = 0xae80;
 
+/// `_IOW(KVMIO, 0x76, struct kvm_irqfd)`.
+const KVM_IRQFD: u64 = 0x4020_ae76;
+/// `_IOW(KVMIO, 0x79, struct kvm_ioeventfd)`.
+const KVM_IOEVENTFD: u64 = 0x4040_ae79;
+
+/// Of linux/fs.h: size, logical and physical blocks, advice on transfers,
+/// alignment, write protection; discard.
+const BLOCK_DEVICE: &[u64] = &[
+    0x8008_1272,
+    0x1268,
+    0x127b,
+    0x1278,
+    0x1279,
+    0x127a,
+    0x125e,
+    0x1277,
+];
+
+const FLAGS: u64 = libc::F_GETFL.unsigned_abs() as u64;
+const SET_FLAGS: u64 = libc::F_SETFL.unsigned_abs() as u64;
+const NO_PATH: u64 = libc::AT_EMPTY_PATH.unsigned_abs() as u64;
 const DUPLICATE: u64 = libc::F_DUPFD_CLOEXEC.unsigned_abs() as u64;
 const IS_OPEN: u64 = libc::F_GETFD.unsigned_abs() as u64;
 const EXECUTABLE: u64 = libc::PROT_EXEC.unsigned_abs() as u64;
@@ -57,6 +78,8 @@ pub(super) const BOTH: &[Call] = &[
     // device processes; the shim
     (libc::SYS_sendmsg, Allowed::Always),
     (libc::SYS_recvmsg, Allowed::Always),
+    // disks: work is begun on the main thread, and waited for where one is reset
+    (libc::SYS_io_uring_enter, Allowed::Always),
     // what a device waits for; the copy that it is taken out of the set by
     (libc::SYS_epoll_ctl, Allowed::Always),
     // builds with debug assertions look before they close
@@ -96,8 +119,20 @@ pub(super) const MAIN: &[Call] = &[
     // everything begins with an event
     (libc::SYS_epoll_wait, Allowed::Always),
     (libc::SYS_epoll_pwait, Allowed::Always),
-    // the balloon: memory goes back to the host
+    // the balloon: memory goes back to the host; disks without io_uring
     (libc::SYS_fallocate, Allowed::Always),
+    (libc::SYS_preadv, Allowed::Always),
+    (libc::SYS_pwritev2, Allowed::Always),
+    (libc::SYS_fdatasync, Allowed::Always),
+    // a disk or a tap that was sent to a machine that runs: what it is
+    (libc::SYS_fcntl, Allowed::If { argument: 1, values: &[FLAGS, SET_FLAGS] }),
+    (libc::SYS_fstat, Allowed::Always),
+    (libc::SYS_newfstatat, Allowed::If { argument: 3, values: &[NO_PATH] }),
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: BLOCK_DEVICE }),
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[libc::TUNGETIFF, libc::TUNSETVNETHDRSZ] }),
+    // its place: kicks and interrupts, which it is given and gives back
+    (libc::SYS_eventfd2, Allowed::Always),
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_IRQFD, KVM_IOEVENTFD] }),
 ];
 
 /// What only processors' threads do.

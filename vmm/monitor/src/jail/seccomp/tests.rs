@@ -84,6 +84,21 @@ fn requests_to_devices_are_those_of_the_kind() {
 }
 
 #[test]
+fn devices_come_and_go_on_the_main_thread_alone() {
+    let requests = [0x4020_ae76, 0x4040_ae79, 0x8008_1272, 0x1277, 0x8004_54d2];
+    for request in requests {
+        let arguments = [NOWHERE, request, 0];
+        assert!(passes(Kind::Main, libc::SYS_ioctl, arguments));
+        assert!(kills(Kind::Vcpu, libc::SYS_ioctl, arguments));
+    }
+    // Disk work is begun by one, and waited for by any.
+    for kind in [Kind::Main, Kind::Vcpu] {
+        assert!(passes(kind, libc::SYS_io_uring_enter, [NOWHERE, 0, 0]));
+        assert!(kills(kind, libc::SYS_io_uring_register, [NOWHERE, 0, 0]));
+    }
+}
+
+#[test]
 fn memory_never_becomes_code() {
     let executable = libc::c_long::from(libc::PROT_READ | libc::PROT_EXEC);
     for kind in [Kind::Main, Kind::Vcpu] {

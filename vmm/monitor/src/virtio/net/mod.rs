@@ -164,6 +164,10 @@ impl Device for Net {
         VIRTIO_ID_NET
     }
 
+    fn is_pluggable(&self) -> bool {
+        true
+    }
+
     fn queue_sizes(&self) -> &[u16] {
         &self.queue_sizes
     }
