@@ -100,7 +100,7 @@ fn send(socket: RawFd, message: &[u8], fds: &[RawFd]) -> io::Result<()> {
 /// Why the machine is over, if `message` says so.
 fn end(message: Message) -> Option<String> {
     match message {
-        Message::Answer(Answer::Done | Answer::Stats(_)) => None,
+        Message::Answer(Answer::Done | Answer::Stats(_) | Answer::Attached { .. }) => None,
         Message::Answer(Answer::Refused { why }) => Some(why),
         Message::Event(Event::Stopped { reason }) => Some(words(&reason)),
     }

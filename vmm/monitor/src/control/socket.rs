@@ -54,6 +54,7 @@ pub struct Control {
 }
 
 /// What came.
+#[allow(clippy::large_enum_variant)] // There is one at a time, and it is taken apart at once.
 pub enum Received {
     /// A request, with descriptors.
     Request(Request, Vec<OwnedFd>),
