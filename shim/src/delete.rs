@@ -2,9 +2,11 @@
 //! server's guards could not take away is taken away here.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use config::Loaded;
@@ -14,6 +16,9 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
 use crate::sandbox::RunDir;
+
+/// How long a server may take to end a connection that is of no use.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As if killed: nobody saw how it ended.
 const KILLED: u32 = 128 + 9;
@@ -50,8 +55,75 @@ fn clean(flags: &Flags, id: &str) {
     let socket = Path::new(address.strip_prefix("unix://").unwrap_or(&address));
     // containerd calls this for each member of a pod too, while the pod's
     // server lives under the pod's id.
-    if std::os::unix::net::UnixStream::connect(socket).is_err() {
+    if !is_served(socket) {
         let _ = fs::remove_file(socket);
         RunDir::remove_path(&run_dir);
+    }
+}
+
+/// Whether a server lives at `socket`.
+///
+/// A connection alone does not tell: the kernel makes it for as long as the
+/// listening socket is open, which in a server that was killed may be a moment
+/// longer than the connection whose end brought us here. A server takes it and
+/// ends it when it sees our end; with the listening socket it is reset (unix(7),
+/// `ECONNRESET`). One that is too busy for either is alive.
+fn is_served(socket: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(socket) else {
+        return false;
+    };
+    let ended = stream
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| stream.shutdown(Shutdown::Write))
+        .and_then(|()| stream.read(&mut [0]));
+    !ended.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What `server` makes of a connection, seen from the other side.
+    fn seen(server: impl FnOnce(UnixListener) + Send + 'static) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(|| server(listener));
+        let seen = is_served(&path);
+        server.join().unwrap();
+        seen
+    }
+
+    #[test]
+    fn one_that_takes_the_connection_lives() {
+        assert!(seen(|listener| {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        }));
+    }
+
+    #[test]
+    fn one_that_dies_before_it_takes_it_does_not() {
+        assert!(!seen(|listener| {
+            // The connection is there, and nobody will ever accept it.
+            thread::sleep(Duration::from_millis(50));
+            drop(listener);
+        }));
+    }
+
+    #[test]
+    fn one_that_is_busy_lives() {
+        assert!(seen(|listener| {
+            thread::sleep(PATIENCE + Duration::from_millis(200));
+            drop(listener);
+        }));
+    }
+
+    #[test]
+    fn nothing_at_all_is_not_served() {
+        assert!(!is_served(Path::new("/no/such/socket")));
     }
 }
