@@ -8,10 +8,8 @@ use std::process::ExitCode;
 const IN_LAB: &[&str] = &[
     "ctr::runs_and_removes",
     "ctr::terminal_has_the_size_of_ours",
-    "ctr::pause_and_resume",
     "ctr_exec::exit_codes",
     "lifecycle::states",
-    "lifecycle::usage_grows",
     "exec::stream_large_input_comes_back",
     "exec::many_at_once",
     "logs::all_of_a_large_output",
@@ -28,6 +26,7 @@ const IN_LAB: &[&str] = &[
     "sizing::cpu_and_memory",
     "sizing::fractions_of_two_containers_are_summed_first",
     "driver::",
+    "deaths::",
     "errors::kernel_is_damaged_inside",
     "errors::agent_of_another_version",
     "errors::vm_dies_while_booting",

@@ -3,6 +3,7 @@
 mod containers;
 mod ctr;
 mod ctr_exec;
+mod deaths;
 mod driver;
 mod errors;
 mod exec;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         jail::CASES,
         sizing::CASES,
         driver::CASES,
+        deaths::CASES,
         errors::CASES,
         many::CASES,
     ];

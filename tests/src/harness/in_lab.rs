@@ -15,7 +15,7 @@ use crate::harness::selection::Selection;
 const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Guests and images are in the lab's memory, which is taken as it is touched.
-const MEMORY_MIB: u32 = 8192;
+const MEMORY_MIB: u32 = 4096;
 
 /// Variables of this run that are the cases' business.
 const PREFIX: &str = "KATA_MSHV_";
