@@ -57,6 +57,7 @@ fuzz: deps
 lab: lab-kernel build
 	cargo test --locked -p lab
 	cargo test --locked -p monitor --test jail --test devices --test guest
+	cargo test --locked -p monitor --test hostile
 	cargo test --locked -p e2e --test built-in
 
 guest-test: build

@@ -57,3 +57,11 @@ pub const TARGETS: &[Target] = &[
     ("pc_ports", pc_ports::run),
     ("agent_replies", agent_replies::run),
 ];
+
+/// Does for a process that the fuzzer starts what Rust does before a `main`: a
+/// write to a pipe or socket that nobody reads is an error, and no signal.
+#[allow(unsafe_code)] // Signal handlers are set by numbers.
+pub fn prepare() {
+    // SAFETY: no handler of ours runs; the signal is ignored.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}

@@ -1,0 +1,27 @@
+//! Guests that misbehave on purpose. Each is a few instructions that do what a
+//! script says (see [`program`]), with nothing between them and the machine: no
+//! kernel that would keep to any rule. Afterwards the machine is as good as
+//! before, or has ended with a reason; the VMM's process has taken no memory and
+//! written no log worth speaking of.
+
+mod cases;
+mod driver;
+mod image;
+mod machine;
+mod program;
+mod queues;
+mod registers;
+mod script;
+mod wild;
+
+use std::process::ExitCode;
+
+use lab::case;
+
+fn main() -> ExitCode {
+    let mut suite = lab::Suite::new().file("kata-mshv-vmm", env!("CARGO_BIN_EXE_kata-mshv-vmm"));
+    for (name, body) in registers::ALL.iter().chain(queues::ALL).chain(wild::ALL) {
+        suite = suite.case(case(name, *body));
+    }
+    suite.main()
+}
