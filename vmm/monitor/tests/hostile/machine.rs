@@ -93,6 +93,7 @@ impl Machine {
                 guest_cid: 3,
                 share_tag: "share".into(),
                 nets: Vec::new(),
+                disks: Vec::new(),
             },
             descriptors: vec![
                 Descriptor::Kvm,
