@@ -33,6 +33,7 @@ pub mod virtio_2_7_split_queue;
 pub mod virtio_4_2_mmio;
 pub mod virtio_5_10_socket;
 pub mod virtio_5_1_network;
+pub mod virtio_5_2_block;
 pub mod virtio_5_3_console;
 pub mod virtio_5_4_entropy;
 pub mod virtio_5_5_balloon;
@@ -46,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     ("virtio_2_7_split_queue", virtio_2_7_split_queue::run),
     ("virtio_4_2_mmio", virtio_4_2_mmio::run),
     ("virtio_5_1_network", virtio_5_1_network::run),
+    ("virtio_5_2_block", virtio_5_2_block::run),
     ("virtio_5_3_console", virtio_5_3_console::run),
     ("virtio_5_4_entropy", virtio_5_4_entropy::run),
     ("virtio_5_5_balloon", virtio_5_5_balloon::run),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use monitor::events::{Events, Token};
 use monitor::memory::ram;
 use monitor::virtio::Slot;
+use monitor::virtio::blk::{self, Disk, engine::Engine};
 use monitor::virtio::device::{Device, DeviceError};
 use monitor::virtio::transport::{Place, Transport, Wires};
 use monitor::virtio::window::{Window, Windows};
@@ -38,11 +39,22 @@ pub struct Machine {
     events: Events,
     /// Always readable, so that nothing waits.
     _awake: EventFd,
+    /// Who does the work of a disk.
+    disks: Option<Engine>,
     /// The guest's memory.
     pub memory: GuestMemoryMmap,
 }
 
 impl Machine {
+    /// With a disk, whose work `engine` does.
+    #[must_use]
+    pub fn with_disk(disk: Disk, engine: Engine) -> Self {
+        Self {
+            disks: Some(engine),
+            ..Self::new(Box::new(disk))
+        }
+    }
+
     /// With `device` in one of its slots.
     #[must_use]
     pub fn new(device: Box<dyn Device>) -> Self {
@@ -75,6 +87,7 @@ impl Machine {
             call,
             events,
             _awake: awake,
+            disks: None,
             memory,
         }
     }
@@ -185,11 +198,22 @@ impl Machine {
                     served = true;
                 }
             }
+            served |= self.finish_disk_work()?;
             if !served {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Whether there was any.
+    fn finish_disk_work(&mut self) -> Result<bool, DeviceError> {
+        let ready = self.disks.as_ref().map(Engine::ready).transpose()?;
+        let is_ready = ready.unwrap_or_default().contains(&self.slot);
+        if is_ready {
+            self.serve_source(blk::FINISHED)?;
+        }
+        Ok(is_ready)
     }
 
     /// An event of the device's, which may come late.

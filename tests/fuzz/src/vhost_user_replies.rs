@@ -2,9 +2,10 @@
 //! front end whose driver does as it should, and otherwise. The process may be
 //! in a guest's hands.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
 
 use arbitrary::{Arbitrary, Unstructured};
 use monitor::virtio::device::DeviceError;
@@ -28,7 +29,7 @@ pub fn run(data: &[u8]) {
         return;
     };
     let (ours, theirs) = UnixStream::pair().unwrap();
-    answer(theirs, &replies);
+    let process = answer(theirs, &replies);
     let (identity, most) = match is_fs {
         true => (vhost_user::fs("share").unwrap(), &[1024, 1024][..]),
         false => (vhost_user::vsock(3), &[256, 256, 16][..]),
@@ -36,10 +37,12 @@ pub fn run(data: &[u8]) {
     let device = VhostUser::new(identity, ours).unwrap();
     // An error ends the machine, as it should.
     let _ = drive(Machine::new(Box::new(device)), most, bytes.take_rest());
+    process.join().unwrap();
 }
 
-/// All answers at once, and then the end: nobody waits.
-fn answer(mut process: UnixStream, replies: &[Reply]) {
+/// All answers at once, and then the end: nobody waits for more. What the front
+/// end asks is taken for as long as it is there.
+fn answer(mut process: UnixStream, replies: &[Reply]) -> JoinHandle<()> {
     for reply in replies {
         let size = reply
             .size
@@ -51,13 +54,14 @@ fn answer(mut process: UnixStream, replies: &[Reply]) {
         process.write_all(&bytes).unwrap();
     }
     process.shutdown(Shutdown::Write).unwrap();
-    // What the front end asks is still taken, and not read.
-    KEPT.with_borrow_mut(|kept| *kept = Some(process));
+    std::thread::spawn(move || {
+        let taken = std::io::copy(&mut process, &mut std::io::sink());
+        assert!(taken.is_ok() || taken.is_err_and(|error| error.kind() == CUT_OFF));
+    })
 }
 
-thread_local! {
-    static KEPT: std::cell::RefCell<Option<UnixStream>> = const { std::cell::RefCell::new(None) };
-}
+/// The front end hung up with answers unread.
+const CUT_OFF: ErrorKind = ErrorKind::ConnectionReset;
 
 fn drive(machine: Machine, most: &[u16], data: &[u8]) -> Result<(), DeviceError> {
     let Ok((plan, actions)) = driver::parse(data) else {
