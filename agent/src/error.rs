@@ -4,6 +4,7 @@
 use protocol::{Code, Failure, Id, InvalidId};
 
 use crate::container::{Action, CgroupError, State};
+use crate::disk::DiskError;
 use crate::network::NetworkError;
 use crate::pod::PodError;
 
@@ -55,6 +56,8 @@ pub(crate) enum AgentError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
     Failed(#[from] Failure),
 }
 
@@ -77,6 +80,7 @@ impl AgentError {
             Self::Pod(PodError::Network(NetworkError::Invalid { .. })) => Code::InvalidArgument,
             Self::Io(..) | Self::Pod(_) => Code::Internal,
             Self::Cgroup(error) => error.code(),
+            Self::Disk(error) => error.code(),
             Self::Failed(failure) => failure.code,
         }
     }

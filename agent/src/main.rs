@@ -10,11 +10,13 @@
 //!            │          ├── launch ──> nursery ──> helper (create, exec, hooks; libcontainer)
 //!            │          └── cgroup, oom
 //!            ├── network
+//!            ├── disk
 //!            └── events ──> host
 //! ```
 
 mod container;
 mod descriptor;
+mod disk;
 mod error;
 mod events;
 mod guest;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream;
 use protocol::agent::{
-    ContainerRequest, ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, Empty,
-    Event, ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
+    AttachDiskRequest, AttachDiskResponse, ContainerRequest, ContainerStatsResponse,
+    CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty, Event,
+    ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
     ProcessStarted, ResizeTerminalRequest, SignalProcessRequest, UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::{Agent, create_agent};
@@ -90,6 +91,24 @@ impl Agent for Service {
     ) -> Result<Empty> {
         self.run(|sandbox| async move { sandbox.create(&request).map(empty) })
             .await
+    }
+
+    async fn attach_disk(
+        &self,
+        _: &TtrpcContext,
+        request: AttachDiskRequest,
+    ) -> Result<AttachDiskResponse> {
+        let attach = |sandbox: Arc<Sandbox>| async move {
+            sandbox.attach_disk(&request.slot, request.serial).await
+        };
+        self.run(attach).await
+    }
+
+    async fn detach_disk(&self, _: &TtrpcContext, request: DetachDiskRequest) -> Result<Empty> {
+        let detach = |sandbox: Arc<Sandbox>| async move {
+            sandbox.detach_disk(&request.slot).await.map(empty)
+        };
+        self.run(detach).await
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: Empty) -> Result<Empty> {

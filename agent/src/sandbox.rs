@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::Id;
 use protocol::agent::{
-    ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, Event,
-    ExecProcessRequest, HelloResponse, ResizeTerminalRequest, SignalProcessRequest,
+    AttachDiskResponse, ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest,
+    Event, ExecProcessRequest, HelloResponse, ResizeTerminalRequest, SignalProcessRequest,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::Timespec;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::container::{self, Container};
+use crate::disk::Disks;
 use crate::error::AgentError;
 use crate::events::Events;
 use crate::helpers::Helpers;
@@ -89,6 +90,20 @@ impl Sandbox {
             return Err(AgentError::SandboxExists);
         }
         Ok(pod::set_up(request)?)
+    }
+
+    /// Has the guest take the disk of that name in a slot.
+    pub(crate) async fn attach_disk(
+        &self,
+        slot: &str,
+        serial: String,
+    ) -> Result<AttachDiskResponse> {
+        Ok(Disks::default().attach(slot, serial).await?)
+    }
+
+    /// Has the guest let go of it.
+    pub(crate) async fn detach_disk(&self, slot: &str) -> Result<()> {
+        Ok(Disks::default().detach(slot).await?)
     }
 
     /// Ends every process and writes back what the share still owes the host.

@@ -163,10 +163,11 @@ impl Transport {
         self.device.is_pluggable()
     }
 
-    /// Whether a driver has it, or has had it and not let go of it.
+    /// Whether a driver has it, or has had it and not let go of it. Linux notes
+    /// once more that it knows the device after its driver has reset it.
     #[must_use]
     pub fn has_driver(&self) -> bool {
-        self.status != 0
+        self.status & !status::ACKNOWLEDGE != 0
     }
 
     /// Takes the device out of its place.

@@ -13,10 +13,15 @@ use nix::sys::termios::tcdrain;
 use crate::interface::configure;
 use crate::network::{BYTES, GUEST, HOST, PING_PORT, PINGS, STREAM_PORT};
 use crate::pattern::{check, send};
+use crate::slots;
 
 /// A kernel parameter that no part of the kernel knows gets into init's
 /// environment.
 pub(crate) const MARK: &str = "KATA_MSHV_DEVICE_CASE";
+
+/// The slot behind those of the entropy device, the balloon and the console,
+/// where there are no other devices.
+pub(crate) const FIRST_FREE: &str = "virtio-mmio.3";
 
 /// Touched, then freed.
 pub(crate) const WASTE: usize = 96 << 20;
@@ -49,6 +54,12 @@ fn speak(case: &str, words: &mut File) {
     let result = match case {
         "network" => network(words),
         "memory" => memory(words),
+        "plugged-network" => plugged_network(words),
+        "disk" => slots::disk(words),
+        "plugged" => slots::plugged(words),
+        "crowd" => slots::crowd(words),
+        "unbound" => slots::unbound_while_busy(words),
+        "cut-off" => slots::cut_off(words),
         other => Err(anyhow::anyhow!("no case {other}")),
     };
     let last = match result {
@@ -80,6 +91,12 @@ fn network(words: &mut File) -> anyhow::Result<()> {
     check(&mut stream, BYTES)?;
     writeln!(words, "received in {:?}", began.elapsed())?;
     Ok(())
+}
+
+fn plugged_network(words: &mut File) -> anyhow::Result<()> {
+    writeln!(words, "attach")?;
+    slots::bind(FIRST_FREE)?;
+    network(words)
 }
 
 /// Median round trip.

@@ -14,8 +14,8 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use vmm_api::{
-    Answer, CONTROL_FD, Descriptor, Event, MAX_MESSAGE, MachineConfig, Message, NetConfig, Request,
-    StopReason,
+    Answer, CONTROL_FD, Descriptor, DiskConfig, Event, MAX_MESSAGE, MachineConfig, Message,
+    NetConfig, Pluggable, Request, StopReason,
 };
 
 use crate::{archive, guest};
@@ -26,6 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Guest memory, MiB.
 pub(crate) const MEMORY_MIB: u64 = 256;
 
+/// What a machine has from its start.
+#[derive(Default)]
+pub(crate) struct Devices {
+    pub(crate) nets: Vec<(NetConfig, OwnedFd)>,
+    pub(crate) disks: Vec<(DiskConfig, OwnedFd)>,
+}
+
 pub(crate) struct Machine {
     vmm: Child,
     control: OwnedFd,
@@ -33,8 +40,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts one whose guest runs `case`, with these interfaces.
-    pub(crate) fn start(case: &str, nets: Vec<(NetConfig, OwnedFd)>) -> anyhow::Result<Self> {
+    /// Starts one whose guest runs `case`, with these devices.
+    pub(crate) fn start(case: &str, devices: Devices) -> anyhow::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (control, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         let (words, output) = UnixStream::pair()?;
@@ -51,19 +58,14 @@ impl Machine {
         };
         // It holds the other end of the socket.
         drop(command);
-        machine.send_start(case, nets, output.into())?;
+        machine.send_start(case, devices, output.into())?;
         match machine.message()? {
             Message::Answer(Answer::Done) => Ok(machine),
             other => bail!("{other:?} instead of a start"),
         }
     }
 
-    fn send_start(
-        &self,
-        case: &str,
-        nets: Vec<(NetConfig, OwnedFd)>,
-        output: OwnedFd,
-    ) -> anyhow::Result<()> {
+    fn send_start(&self, case: &str, devices: Devices, output: OwnedFd) -> anyhow::Result<()> {
         let kernel = lab::path("vmlinux");
         let mut descriptors = vec![
             Descriptor::Kvm,
@@ -78,9 +80,12 @@ impl Machine {
             initramfs()?,
             output,
         ];
+        let (nets, taps): (Vec<_>, Vec<_>) = devices.nets.into_iter().unzip();
         descriptors.extend(nets.iter().map(|_| Descriptor::Tap));
-        let (nets, taps): (Vec<_>, Vec<_>) = nets.into_iter().unzip();
         fds.extend(taps);
+        let (disks, backings): (Vec<_>, Vec<_>) = devices.disks.into_iter().unzip();
+        descriptors.extend(disks.iter().map(|_| Descriptor::Disk));
+        fds.extend(backings);
         let machine = MachineConfig {
             vcpus: 1,
             memory_mib: MEMORY_MIB,
@@ -90,14 +95,18 @@ impl Machine {
             guest_cid: 3,
             share_tag: String::new(),
             nets,
-            disks: Vec::new(),
+            disks,
         };
         let request = Request::Start {
             machine,
             descriptors,
         };
+        self.send(&request, &fds)
+    }
+
+    fn send(&self, request: &Request, fds: &[OwnedFd]) -> anyhow::Result<()> {
         let numbers: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        let text = serde_json::to_vec(&request)?;
+        let text = serde_json::to_vec(request)?;
         sendmsg::<()>(
             self.control.as_raw_fd(),
             &[IoSlice::new(&text)],
@@ -105,6 +114,32 @@ impl Machine {
             MsgFlags::MSG_NOSIGNAL,
             None,
         )?;
+        Ok(())
+    }
+
+    /// Asks; an answer that is a refusal is an error.
+    fn ask(&self, request: &Request, fds: &[OwnedFd]) -> anyhow::Result<Answer> {
+        self.send(request, fds)?;
+        match self.message()? {
+            Message::Answer(Answer::Refused { why }) => bail!("{why}"),
+            Message::Answer(answer) => Ok(answer),
+            other @ Message::Event(_) => bail!("{other:?} instead of an answer"),
+        }
+    }
+
+    /// Plugs a device in. The slot's name.
+    pub(crate) fn attach(&self, device: Pluggable, fd: OwnedFd) -> anyhow::Result<String> {
+        match self.ask(&Request::Attach { device }, &[fd])? {
+            Answer::Attached { slot } => Ok(slot),
+            other => bail!("{other:?}"),
+        }
+    }
+
+    /// Takes it out.
+    pub(crate) fn detach(&self, slot: &str) -> anyhow::Result<()> {
+        let slot = slot.to_owned();
+        let answer = self.ask(&Request::Detach { slot }, &[])?;
+        ensure!(answer == Answer::Done, "{answer:?}");
         Ok(())
     }
 
@@ -117,6 +152,12 @@ impl Machine {
         println!("guest: {line}");
         ensure!(!line.starts_with("failed"), "in the guest: {line}");
         Ok(line)
+    }
+
+    /// How many descriptors the VMM has.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<usize> {
+        let folder = format!("/proc/{}/fd", self.vmm.id());
+        Ok(std::fs::read_dir(folder)?.count())
     }
 
     /// Bytes of guest memory that the host holds.

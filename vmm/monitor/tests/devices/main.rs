@@ -3,22 +3,26 @@
 //!
 //! | module | runs |
 //! |---|---|
-//! | [`machine`], [`network`], [`memory`] | beside the VMM |
-//! | [`guest`] | in its guest |
+//! | [`machine`], [`network`], [`memory`], [`disks`] | beside the VMM |
+//! | [`guest`], [`slots`] | in its guest |
 //! | [`interface`], [`pattern`] | in both |
 
 #[path = "../../../fs/tests/device/archive.rs"]
 mod archive; // One way to write an initramfs is enough.
+mod disks;
 mod guest;
 mod interface;
 mod machine;
 mod memory;
 mod network;
 mod pattern;
+mod slots;
 
 use std::process::ExitCode;
 
+use disks::Engine;
 use lab::case;
+use network::When;
 
 fn main() -> ExitCode {
     if let Some(case) = guest::case() {
@@ -30,7 +34,38 @@ fn main() -> ExitCode {
             "vmlinux",
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/vmlinux"),
         )
-        .case(case("packets_go_both_ways", network::packets_go_both_ways))
+        .case(case("packets_go_both_ways", || {
+            network::packets_go_both_ways(When::AtStart)
+        }))
+        .case(case("an_interface_comes_to_a_running_machine", || {
+            network::packets_go_both_ways(When::Later)
+        }))
+        .case(case("disks_are_there_at_the_start", || {
+            disks::there_at_the_start(Engine::Ring)
+        }))
+        .case(case("disks_work_where_io_uring_is_forbidden", || {
+            disks::there_at_the_start(Engine::Forbidden)
+        }))
+        .case(case(
+            "a_block_device_is_a_disk",
+            disks::a_block_device_is_a_disk,
+        ))
+        .case(case(
+            "a_disk_comes_and_goes_while_the_machine_runs",
+            disks::comes_and_goes,
+        ))
+        .case(case(
+            "disks_come_until_there_is_no_slot_left",
+            disks::come_until_there_is_no_slot_left,
+        ))
+        .case(case(
+            "a_driver_lets_go_of_a_busy_disk",
+            disks::a_driver_lets_go_of_a_busy_disk,
+        ))
+        .case(case(
+            "a_file_that_is_cut_off_is_an_error_in_the_guest",
+            disks::a_file_that_is_cut_off,
+        ))
         .case(case(
             "freed_memory_goes_back_to_the_host",
             memory::freed_memory_goes_back_to_the_host,

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::guest::WASTE;
-use crate::machine::Machine;
+use crate::machine::{Devices, Machine};
 
 pub(crate) fn freed_memory_goes_back_to_the_host() -> anyhow::Result<()> {
-    let mut machine = Machine::start("memory", Vec::new())?;
+    let mut machine = Machine::start("memory", Devices::default())?;
     ensure!(machine.line()? == "started");
     let before = machine.memory_taken()?;
     ensure!(machine.line()? == format!("touched {}", WASTE / 4096));

@@ -6,10 +6,11 @@ use std::thread;
 
 use anyhow::ensure;
 use nix::sched::{CloneFlags, unshare};
-use vmm_api::NetConfig;
+use vmm_api::{NetConfig, Pluggable};
 
+use crate::guest;
 use crate::interface::{configure, tap};
-use crate::machine::Machine;
+use crate::machine::{Devices, Machine};
 use crate::pattern::{check, send};
 
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -20,7 +21,14 @@ pub(crate) const PINGS: u32 = 50;
 /// Each way.
 pub(crate) const BYTES: usize = 16 << 20;
 
-pub(crate) fn packets_go_both_ways() -> anyhow::Result<()> {
+/// When the interface comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    AtStart,
+    Later,
+}
+
+pub(crate) fn packets_go_both_ways(when: When) -> anyhow::Result<()> {
     // Nothing of the host's is in the way, nor in theirs.
     unshare(CloneFlags::CLONE_NEWNET)?;
     let tap_fd = tap("tap0")?;
@@ -31,7 +39,20 @@ pub(crate) fn packets_go_both_ways() -> anyhow::Result<()> {
         mac: "02:00:00:00:00:01".into(),
         mtu: 1450,
     };
-    let mut machine = Machine::start("network", vec![(config, tap_fd)])?;
+    let mut machine = match when {
+        When::AtStart => {
+            let nets = vec![(config, tap_fd)];
+            let disks = Vec::new();
+            Machine::start("network", Devices { nets, disks })?
+        }
+        When::Later => {
+            let mut machine = Machine::start("plugged-network", Devices::default())?;
+            ensure!(machine.line()? == "attach");
+            let slot = machine.attach(Pluggable::Net(config), tap_fd)?;
+            ensure!(slot == guest::FIRST_FREE, "{slot}");
+            machine
+        }
+    };
     let pings = thread::spawn(move || answer_pings(&echo));
     let stream = thread::spawn(move || serve_stream(&listener));
 

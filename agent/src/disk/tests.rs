@@ -1,0 +1,82 @@
+use super::*;
+
+/// Folders as the kernel would show them; writing to its files does nothing.
+struct Kernel {
+    folder: tempfile::TempDir,
+    disks: Disks,
+}
+
+impl Kernel {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (sys, dev) = (folder.path().join("sys"), folder.path().join("dev"));
+        std::fs::create_dir_all(sys.join("drivers/virtio-mmio")).unwrap();
+        std::fs::create_dir_all(&dev).unwrap();
+        for file in ["bind", "unbind"] {
+            std::fs::write(sys.join("drivers/virtio-mmio").join(file), "").unwrap();
+        }
+        let disks = Disks { sys, dev };
+        Self { folder, disks }
+    }
+
+    fn with_disk(self, slot: &str, name: &str, serial: &str) -> Self {
+        let device = self.disks.sys.join("devices").join(slot).join("virtio5");
+        let disk = device.join("block").join(name);
+        std::fs::create_dir_all(&disk).unwrap();
+        std::fs::write(disk.join("serial"), format!("{serial}\n")).unwrap();
+        std::fs::write(disk.join("dev"), "254:16\n").unwrap();
+        std::fs::write(self.disks.dev.join(name), "").unwrap();
+        self
+    }
+
+    /// What was written to a file of the driver's.
+    fn told(&self, file: &str) -> String {
+        let path = self.folder.path().join("sys/drivers/virtio-mmio");
+        std::fs::read_to_string(path.join(file)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_disk_is_found_by_its_slot_and_its_serial() {
+    let kernel = Kernel::new()
+        .with_disk("virtio-mmio.3", "vda", "other")
+        .with_disk("virtio-mmio.5", "vdb", "data");
+    let attached = kernel.disks.attach("virtio-mmio.5", "data".into()).await;
+    let attached = attached.unwrap();
+    assert!(attached.path.ends_with("/dev/vdb"), "{}", attached.path);
+    assert_eq!((attached.major, attached.minor), (254, 16));
+    assert_eq!(kernel.told("bind"), "virtio-mmio.5");
+    assert_eq!(kernel.told("unbind"), "");
+}
+
+#[tokio::test]
+async fn another_disk_is_let_go_of_at_once() {
+    let kernel = Kernel::new().with_disk("virtio-mmio.5", "vdb", "other");
+    let refused = kernel.disks.attach("virtio-mmio.5", "data".into()).await;
+    let error = refused.unwrap_err();
+    let text = r#"the disk in virtio-mmio.5 is "other", not "data""#;
+    assert_eq!(error.to_string(), text);
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() {
+    let kernel = Kernel::new();
+    let no_disk = kernel.disks.attach("virtio-mmio.5", "data".into()).await;
+    assert!(matches!(no_disk, Err(DiskError::NoDisk { .. })));
+    let no_disk = kernel.disks.detach("virtio-mmio.5").await;
+    assert_eq!(no_disk.unwrap_err().code(), Code::NotFound);
+    let no_slot = kernel.disks.detach("../virtio-mmio.5").await;
+    assert_eq!(no_slot.unwrap_err().code(), Code::InvalidArgument);
+    std::fs::remove_file(kernel.folder.path().join("sys/drivers/virtio-mmio/bind")).unwrap();
+    let no_driver = kernel.disks.attach("virtio-mmio.5", "data".into()).await;
+    assert!(matches!(no_driver, Err(DiskError::Bind { .. })));
+}
+
+#[tokio::test]
+async fn a_disk_that_nobody_uses_is_let_go_of() {
+    let kernel = Kernel::new().with_disk("virtio-mmio.5", "vdb", "data");
+    kernel.disks.detach("virtio-mmio.5").await.unwrap();
+    assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
+}
