@@ -123,6 +123,25 @@ fn the_command_line_runs_programs() {
     assert!(text.contains("true /dev/kvm"), "{text}");
 }
 
+/// Everything is where it is here, and nothing can be written but in memory.
+#[test]
+fn the_hosts_files_are_a_labs_root() {
+    let script = format!(
+        "test -x {LAB} && echo $TMPDIR && echo > $TMPDIR/new && \
+         ! echo > /tmp/new-{} && grep -c '^host / 9p ro' /proc/mounts",
+        std::process::id()
+    );
+    let output = Command::new(LAB)
+        .args(["--host-files", "--", "/bin/sh", "-c", &script])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.first(), Some(&lab::SCRATCH), "{text}");
+    assert_eq!(lines.last(), Some(&"1"), "{text}");
+}
+
 /// Killed without a chance to clean up.
 #[test]
 fn nothing_is_left_of_a_killed_caller() {
