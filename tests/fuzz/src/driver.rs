@@ -141,7 +141,8 @@ impl Driver {
         usize::from(queue) % self.queues.len()
     }
 
-    fn queue(&mut self, queue: u8) -> &mut Rings {
+    /// One of its queues.
+    pub fn queue(&mut self, queue: u8) -> &mut Rings {
         let number = self.number(queue);
         &mut self.queues[number]
     }

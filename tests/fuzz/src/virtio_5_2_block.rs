@@ -8,32 +8,77 @@ use arbitrary::{Arbitrary, Unstructured};
 use monitor::virtio::blk::{Disk, engine::Engine};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use virtio_bindings::virtio_blk as blk;
-use vm_memory::{Bytes, GuestAddress};
 use vmm_api::DiskConfig;
 
-use crate::driver;
+use crate::driver::{Action, Driver, Plan};
 use crate::machine::Machine;
-use crate::rings::Queue;
+use crate::rings::Rings;
 
 const SECTORS: u64 = 128;
 const SECTOR: u64 = 512;
 const QUEUES: u16 = 2;
+const MOST_STEPS: usize = 100;
 /// What is on the disk at first.
 const CONTENT: u8 = 0x5a;
 
-/// Requests that a driver finds at the beginning of its buffers, one every 64
-/// bytes, so that it need not come upon them by chance.
+/// What there is to request, and what there is not.
 #[rustfmt::skip]
-const REQUESTS: [u32; 8] = [
+const KINDS: [u32; 8] = [
     blk::VIRTIO_BLK_T_IN, blk::VIRTIO_BLK_T_OUT, blk::VIRTIO_BLK_T_FLUSH, blk::VIRTIO_BLK_T_GET_ID,
-    blk::VIRTIO_BLK_T_DISCARD, blk::VIRTIO_BLK_T_WRITE_ZEROES, 0xffff,
-    blk::VIRTIO_BLK_T_SECURE_ERASE,
+    blk::VIRTIO_BLK_T_DISCARD, blk::VIRTIO_BLK_T_WRITE_ZEROES, blk::VIRTIO_BLK_T_SECURE_ERASE, 77,
 ];
+
+#[derive(Arbitrary)]
+enum Step {
+    /// One that a driver means (section 5.2.6).
+    Request(Request),
+    /// Anything else.
+    Action(Action),
+}
+
+#[derive(Arbitrary)]
+struct Request {
+    queue: u8,
+    kind: u8,
+    sector: u8,
+    /// In sectors, or not.
+    length: u16,
+    whole: bool,
+    writable: bool,
+    /// What a discard has for data: sector, sectors, flags.
+    segment: (u8, u32, u8),
+}
+
+impl Request {
+    /// Header, data and status, each in a place of its own.
+    fn offer(&self, rings: &mut Rings) {
+        let header = rings.place().buffers() + 0x8000;
+        let (data, status) = (header + 0x100, header + 0x40);
+        let kind = KINDS[usize::from(self.kind) % KINDS.len()];
+        rings.write(header, &kind.to_le_bytes());
+        rings.write(header + 8, &u64::from(self.sector).to_le_bytes());
+        let (sector, sectors, flags) = self.segment;
+        if !self.writable {
+            rings.write(data, &u64::from(sector).to_le_bytes());
+            rings.write(data + 8, &sectors.to_le_bytes());
+            rings.write(data + 12, &u32::from(flags).to_le_bytes());
+        }
+        let length = match self.whole {
+            true => u32::from(self.length % 32) * 512,
+            false => self.length.into(),
+        };
+        rings.offer_located(&[
+            (header, 16, false),
+            (data, length, self.writable),
+            (status, 1, true),
+        ]);
+    }
+}
 
 #[derive(Arbitrary)]
 struct Shape {
     read_only: bool,
-    sector: u8,
+    plan: Plan,
 }
 
 /// Drives one as `data` says.
@@ -53,23 +98,24 @@ pub fn run(data: &[u8]) {
     let fd = file.try_clone().unwrap().into();
     let disk = Disk::new(&config, fd, engine.clone()).unwrap();
     let machine = Machine::with_disk(disk, engine);
-    place_requests(&machine, shape.sector.into());
-    driver::drive(
-        machine,
-        &[128; QUEUES as usize],
-        bytes.take_rest(),
-        &mut |_| {},
-    );
+    let mut driver = Driver::start(machine, shape.plan, &[128; QUEUES as usize]).unwrap();
+    for _ in 0..MOST_STEPS {
+        match bytes.arbitrary() {
+            Ok(step) if !bytes.is_empty() => act(&mut driver, step),
+            _ => break,
+        }
+    }
+    driver.machine.serve().unwrap();
     check(&file, shape.read_only);
 }
 
-fn place_requests(machine: &Machine, sector: u64) {
-    for queue in 0..QUEUES {
-        let buffers = Queue::new(queue.into()).buffers();
-        for (index, kind) in (0..).zip(REQUESTS) {
-            let header = [u64::from(kind), sector].map(u64::to_le);
-            let address = GuestAddress(buffers + 64 * index);
-            machine.memory.write_obj(header, address).unwrap();
+fn act(driver: &mut Driver, step: Step) {
+    match step {
+        Step::Action(action) => driver.act(action, &mut |_| {}).unwrap(),
+        Step::Request(request) => {
+            request.offer(driver.queue(request.queue));
+            driver.machine.kick(usize::from(request.queue % 2));
+            driver.machine.serve().unwrap();
         }
     }
 }
