@@ -6,7 +6,8 @@
 #   make install    a node's files (DESTDIR=, and `make uninstall`)
 #   make lab        what needs a true /dev/kvm, in a machine that emulates one
 #   make fuzz       every fuzz target, shortly (docs/fuzzing.md)
-#   make bench      where the time of a pod's start goes
+#   make bench      where the time of a pod's start goes; the built-in VMM alone, or
+#                   beside those in a folder (PEERS=, static builds)
 
 release := target/x86_64-unknown-linux-gnu/release
 guest   := target/guest
@@ -68,8 +69,9 @@ e2e: build
 	cargo test --locked -p agent
 	cargo test --locked -p e2e
 
-bench: build
+bench: build lab-kernel
 	$(release)/bed bench --picture target/pod-start.svg
+	KATA_MSHV_BENCH_PEERS=$(abspath $(PEERS)) cargo bench --locked -p monitor --bench machines -- --nocapture
 
 install:
 	runtimeclass/install.sh

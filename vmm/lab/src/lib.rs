@@ -27,7 +27,7 @@ mod message;
 mod program;
 mod tail;
 
-pub use cases::{Case, Suite, case, needed, path};
+pub use cases::{Case, Suite, case, find, needed, path};
 pub use guest::{SCRATCH, enter, inside};
 pub use host::{BootTime, Error, Lab, Machine, Outcome};
 pub use message::{Ending, Program};

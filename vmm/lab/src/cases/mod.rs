@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use place::needed;
-pub use suite::{Suite, path};
+pub use suite::{Suite, find, path};
 
 /// A test case: what to do, and how long it may take.
 #[derive(Clone)]

@@ -35,12 +35,23 @@ static FOUND: OnceLock<Vec<(&'static str, PathBuf)>> = OnceLock::new();
 /// If the suite has no file of this name.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
+    known(name).unwrap_or_else(|| panic!("the suite has no file {name:?}"))
+}
+
+/// As [`path`], of a file that the suite may do without.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    known(name).filter(|path| path.is_file())
+}
+
+fn known(name: &str) -> Option<PathBuf> {
     let files = FOUND.get().map(Vec::as_slice).unwrap_or_default();
-    match files.iter().find(|(known, _)| *known == name) {
-        Some(_) if inside() => place_of(name).into(),
-        Some((_, host)) => host.clone(),
-        None => panic!("the suite has no file {name:?}"),
-    }
+    let (_, host) = files.iter().find(|(known, _)| *known == name)?;
+    let path = match inside() {
+        true => place_of(name).into(),
+        false => host.clone(),
+    };
+    Some(path)
 }
 
 /// What the lab has to know of this process's environment.
