@@ -71,7 +71,7 @@ e2e: build
 
 bench: build lab-kernel
 	$(release)/bed bench --picture target/pod-start.svg
-	KATA_MSHV_BENCH_PEERS=$(abspath $(PEERS)) cargo bench --locked -p monitor --bench machines -- --nocapture
+	KATA_MSHV_BENCH_PEERS=$(abspath $(PEERS)) cargo test --locked --release -p monitor --bench machines -- --nocapture
 
 install:
 	runtimeclass/install.sh

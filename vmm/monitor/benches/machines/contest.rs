@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::figures::{self, Column, milliseconds};
+use crate::huge_pages::HugePages;
 use crate::peers::Peer;
 use crate::{ours, peers, tiny};
 
@@ -18,6 +19,12 @@ pub(crate) const ALL: &[(&str, u64, Body)] = &[
     ("a_tiny_guest", 200, a_tiny_guest),
     ("linux_in_256_mib", 550, || linux(256)),
     ("linux_in_2048_mib", 550, || linux(2048)),
+    ("with_huge_pages_linux_in_256_mib", 550, || {
+        with_huge_pages(256)
+    }),
+    ("with_huge_pages_linux_in_2048_mib", 550, || {
+        with_huge_pages(2048)
+    }),
 ];
 
 /// What a VMM is to run.
@@ -55,6 +62,13 @@ fn a_tiny_guest() -> anyhow::Result<()> {
     }
     figures::print("exec to the first line of a tiny guest", "ms", &columns);
     Ok(())
+}
+
+/// On a host that gives shared memory huge pages on request, as it gives them to
+/// memory that is not shared.
+fn with_huge_pages(memory_mib: u64) -> anyhow::Result<()> {
+    let _setting = HugePages::set("advise")?;
+    linux(memory_mib)
 }
 
 fn linux(memory_mib: u64) -> anyhow::Result<()> {

@@ -13,6 +13,9 @@ mod device;
 mod elf;
 mod figures;
 #[allow(dead_code)] // The tests do more with it.
+#[path = "../../tests/guest/memory.rs"]
+mod huge_pages;
+#[allow(dead_code)] // The tests do more with it.
 #[path = "../../tests/guest/machine.rs"]
 mod machine;
 mod memory;

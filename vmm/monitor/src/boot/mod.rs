@@ -12,6 +12,7 @@ mod e820;
 mod image;
 mod mp_table;
 mod start_tables;
+mod touched;
 mod zero_page;
 
 pub use command_line::{CommandLine, CommandLineError};
@@ -60,6 +61,7 @@ pub fn load(
     command_line: &CommandLine,
     cpus: Cpus,
 ) -> Result<u64, BootError> {
+    touched::populate(memory, images);
     let kernel = image::load_kernel(memory, &mut images.kernel)?;
     let initramfs = image::load_initramfs(memory, &mut images.initramfs, kernel.end)?;
     let written = |what| move |source| BootError::Write { what, source };

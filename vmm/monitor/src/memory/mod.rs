@@ -1,5 +1,6 @@
 //! The guest's physical memory.
 
 pub mod layout;
+mod mapping;
 pub mod ram;
 pub mod release;

@@ -9,10 +9,14 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use vm_memory::mmap::FromRangesError;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::mmap::MmapRegionError;
+use vm_memory::{
+    Address, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionCollectionError, GuestRegionMmap,
+};
 
-use super::layout::{self, SizeError};
+use super::layout::{self, Range, SizeError};
+use super::mapping::{self, HUGE_PAGE};
 
 /// Shown in `/proc/PID/maps`.
 const NAME: &CStr = c"guest-memory";
@@ -33,14 +37,17 @@ pub enum RamError {
         source: io::Error,
     },
     /// The kernel does not map it.
-    #[error("map the guest's memory of {bytes} bytes")]
+    #[error("map {bytes} bytes of the guest's memory")]
     Map {
         /// Its size.
         bytes: u64,
         /// Why.
         #[source]
-        source: FromRangesError,
+        source: MmapRegionError,
     },
+    /// Its pieces are not apart.
+    #[error("put the guest's memory together")]
+    Pieces(#[source] GuestRegionCollectionError),
 }
 
 /// Maps `mib` MiB of RAM, all zero, of which nothing takes up memory yet.
@@ -52,28 +59,44 @@ pub fn allocate(mib: u64) -> Result<GuestMemoryMmap, RamError> {
     let bytes = ranges.iter().map(|range| range.length).sum();
     let file = memory_file(bytes).map_err(|source| RamError::File { bytes, source })?;
     let file = Arc::new(file);
-    let pieces = ranges.iter().map(|range| {
-        let length = usize::try_from(range.length).unwrap_or(usize::MAX);
-        let offset = FileOffset::from_arc(Arc::clone(&file), range.offset);
-        (GuestAddress(range.start), length, Some(offset))
-    });
-    let memory = GuestMemoryMmap::from_ranges_with_files(pieces)
-        .map_err(|source| RamError::Map { bytes, source })?;
-    prefer_huge_pages(&memory);
-    Ok(memory)
+    let pieces = ranges
+        .iter()
+        .map(|range| piece(&file, *range))
+        .collect::<Result<_, _>>()?;
+    GuestMemoryMmap::from_regions(pieces).map_err(RamError::Pieces)
 }
 
-/// A kernel that boots touches thousands of pages for the first time, and each
-/// is an exit to the host's kernel. Where the host allows huge pages of shared
-/// memory when asked (`shmem_enabled` = `advise`), this asks; elsewhere it
-/// changes nothing, and a host's kernel may lack them, which is no error.
-#[allow(unsafe_code)] // madvise(2) takes memory by its address.
-fn prefer_huge_pages(memory: &GuestMemoryMmap) {
-    for region in memory.iter() {
-        // SAFETY: the range is the region's whole mapping. The advice changes
-        // neither what is in it nor where it is.
-        let _ =
-            unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_HUGEPAGE) };
+fn piece(file: &Arc<File>, range: Range) -> Result<GuestRegionMmap, RamError> {
+    let Range {
+        start,
+        length: bytes,
+        offset,
+    } = range;
+    let failed = |source| RamError::Map { bytes, source };
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let part = FileOffset::from_arc(Arc::clone(file), offset);
+    let region = mapping::aligned(part, length).map_err(failed)?;
+    // A kernel that boots touches thousands of pages for the first time, and
+    // each is an exit to the host's kernel.
+    mapping::prefer_huge_pages(&region);
+    GuestRegionMmap::new(region, GuestAddress(start))
+        .ok_or_else(|| failed(MmapRegionError::InvalidOffsetLength))
+}
+
+/// Backs memory that is sure to be used with huge pages already, from the huge
+/// page that `start` is in to the one that `end` is in.
+pub fn populate(memory: &GuestMemoryMmap, start: GuestAddress, end: GuestAddress) {
+    let Some(region) = memory.find_region(start) else {
+        return;
+    };
+    let offset = |address: GuestAddress| {
+        let offset = address.checked_offset_from(region.start_addr())?;
+        usize::try_from(offset.min(region.len())).ok()
+    };
+    if let (Some(from), Some(to)) = (offset(start), offset(end)) {
+        let from = from / HUGE_PAGE * HUGE_PAGE;
+        let length = to.saturating_sub(from).next_multiple_of(HUGE_PAGE);
+        mapping::collapse(region, from, length);
     }
 }
 

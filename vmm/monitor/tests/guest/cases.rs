@@ -22,6 +22,7 @@ pub(crate) const ALL: &[Case] = &[
     ("two_gib_boot", || boots(1, 2048)),
     ("memory_on_both_sides_of_the_gap_boots", || boots(2, 5120)),
     ("huge_pages_are_used_where_the_host_allows", huge_pages_are_used_where_the_host_allows),
+    ("what_a_boot_touches_is_in_huge_pages_anywhere", what_a_boot_touches_is_in_huge_pages_anywhere),
     ("a_share_is_mounted", a_share_is_mounted),
     ("a_reboot_is_told", a_reboot_is_told),
     ("a_panic_is_told", a_panic_is_told),
@@ -58,6 +59,19 @@ fn huge_pages_are_used_where_the_host_allows() -> anyhow::Result<()> {
     println!("{memory:?} KiB");
     // A boot touches about 40 MiB of 256.
     ensure!(memory.guest_huge > 16 << 10, "{memory:?}");
+    ensure!(memory.own <= MOST_OWN, "{memory:?}");
+    Ok(())
+}
+
+/// Also on a host that gives shared memory none by itself.
+fn what_a_boot_touches_is_in_huge_pages_anywhere() -> anyhow::Result<()> {
+    let setting = HugePages::set("never")?;
+    let machine = Machine::start(Shape::default())?;
+    let _agent = machine.agent_hello()?;
+    drop(setting);
+    let memory = memory::of(machine.vmm.id())?;
+    println!("{memory:?} KiB");
+    ensure!(memory.guest_huge > 32 << 10, "{memory:?}");
     ensure!(memory.own <= MOST_OWN, "{memory:?}");
     Ok(())
 }
