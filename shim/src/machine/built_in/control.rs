@@ -1,8 +1,9 @@
-//! The control socket of the built-in VMM (`vmm_api::control`): one request
+//! The control socket of the built-in VMM (`vmm_api::control`): the request
 //! that starts the machine, and what comes back until its end.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
@@ -14,11 +15,15 @@ use vmm_api::{
     Answer, Descriptor, Event, MAX_MESSAGE, MachineConfig, Message, Request, StopReason,
 };
 
+use super::requests::{Requests, Waiting};
 use crate::machine::Verdict;
 
 /// The shim's end. It is a SOCK_SEQPACKET socket, for which tokio has no type
 /// of its own; only its readiness is used.
-pub(super) struct Control(UnixStream);
+pub(super) struct Control {
+    socket: Arc<UnixStream>,
+    waiting: Arc<Waiting>,
+}
 
 impl Control {
     /// Our end, and the VMM's.
@@ -32,7 +37,17 @@ impl Control {
         let ours = std::os::unix::net::UnixStream::from(ours);
         // Ours alone: the VMM waits as it likes.
         ours.set_nonblocking(true)?;
-        Ok((Self(UnixStream::from_std(ours)?), theirs))
+        let control = Self {
+            socket: Arc::new(UnixStream::from_std(ours)?),
+            waiting: Arc::default(),
+        };
+        Ok((control, theirs))
+    }
+
+    /// To ask for more, once the machine was started.
+    #[allow(dead_code)] // No pod has disks that come later yet.
+    pub(super) fn requests(&self) -> Requests {
+        Requests::new(Arc::clone(&self.socket), Arc::clone(&self.waiting))
     }
 
     /// Starts the machine `config` of `descriptors`. What it is over for is
@@ -54,8 +69,10 @@ impl Control {
         };
         let request = serde_json::to_vec(&request)?;
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        let send = || send(self.0.as_raw_fd(), &request, &raw);
-        self.0.async_io(Interest::WRITABLE, send).await?;
+        let send = || send(self.socket.as_raw_fd(), &request, &raw);
+        // What it comes to is told by the verdict.
+        self.waiting.add(None);
+        self.socket.async_io(Interest::WRITABLE, send).await?;
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(self.listen(sender));
         Ok(Verdict::new(receiver))
@@ -63,16 +80,21 @@ impl Control {
 
     /// Until the VMM closes its end, or says what nobody understands.
     async fn listen(self, verdict: watch::Sender<Option<String>>) {
+        self.hear(verdict).await;
+        self.waiting.give_up();
+    }
+
+    async fn hear(&self, verdict: watch::Sender<Option<String>>) {
         let mut bytes = vec![0; MAX_MESSAGE];
         loop {
             let receive = || {
                 Ok(recv(
-                    self.0.as_raw_fd(),
+                    self.socket.as_raw_fd(),
                     &mut bytes,
                     MsgFlags::MSG_DONTWAIT,
                 )?)
             };
-            let length = match self.0.async_io(Interest::READABLE, receive).await {
+            let length = match self.socket.async_io(Interest::READABLE, receive).await {
                 Ok(length @ 1..) => length,
                 // It ended with a request unread; what it said before is still there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => continue,
@@ -83,6 +105,13 @@ impl Control {
                 verdict.send_replace(Some("the VMM speaks another language".to_owned()));
                 return;
             };
+            if let Message::Answer(answer) = &message
+                && let Some(asked) = self.waiting.next()
+            {
+                // Whoever asked may have lost patience.
+                let _ = asked.send(answer.clone());
+                continue;
+            }
             if let Some(end) = end(message) {
                 verdict.send_replace(Some(end));
             }
@@ -90,10 +119,11 @@ impl Control {
     }
 }
 
-fn send(socket: RawFd, message: &[u8], fds: &[RawFd]) -> io::Result<()> {
+pub(super) fn send(socket: RawFd, message: &[u8], fds: &[RawFd]) -> io::Result<()> {
     let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() { &[][..] } else { &rights };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    sendmsg::<()>(socket, &[IoSlice::new(message)], &rights, flags, None)?;
+    sendmsg::<()>(socket, &[IoSlice::new(message)], rights, flags, None)?;
     Ok(())
 }
 
@@ -175,6 +205,48 @@ mod tests {
     #[tokio::test]
     async fn a_vmm_that_is_killed_leaves_no_verdict() {
         assert_eq!(verdict(&[Message::Answer(Answer::Done)]).await, None);
+    }
+
+    #[tokio::test]
+    async fn answers_reach_who_asked_and_none_comes_after_the_end() {
+        let (control, vmm) = Control::pair().unwrap();
+        let requests = Arc::new(control.requests());
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let descriptors = vec![(Descriptor::Kernel, null())];
+        let verdict = control.start(&config(), descriptors).await.unwrap();
+        let disk = vmm_api::Pluggable::Disk(vmm_api::DiskConfig {
+            serial: "data".into(),
+            read_only: false,
+            queues: 1,
+        });
+        let slot = "virtio-mmio.5".to_owned();
+        let asking = async {
+            let attached = requests.attach(disk.clone(), null());
+            tokio::join!(attached, requests.detach(slot.clone()))
+        };
+        let answering = async {
+            tokio::task::yield_now().await;
+            let why = "it is in use".to_owned();
+            let attached = Answer::Attached { slot: slot.clone() };
+            let answers = [Answer::Done, attached, Answer::Refused { why }];
+            tell(&vmm, &answers.map(Message::Answer));
+        };
+        let ((attached, detached), ()) = tokio::join!(asking, answering);
+        assert_eq!(attached.unwrap(), slot);
+        let error = detached.unwrap_err().to_string();
+        assert_eq!(error, "the VMM refuses: it is in use");
+
+        let left = tokio::spawn({
+            let (requests, slot) = (Arc::clone(&requests), slot.clone());
+            async move { requests.detach(slot).await }
+        });
+        tokio::task::yield_now().await;
+        let reason = StopReason::Rebooted;
+        tell(&vmm, &[Message::Event(Event::Stopped { reason })]);
+        drop(vmm);
+        assert!(verdict.known().await.is_some());
+        assert!(left.await.unwrap().is_err());
+        assert!(requests.detach(slot).await.is_err());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The built-in driver: `kata-mshv-vmm`, our own VMM on `/dev/kvm`.
 
 mod control;
+mod requests;
 
 use std::fs::{File, OpenOptions};
 use std::io;
