@@ -200,8 +200,8 @@ fn refused(result: anyhow::Result<()>, why: &str) -> anyhow::Result<()> {
 
 pub(crate) fn come_until_there_is_no_slot_left() -> anyhow::Result<()> {
     let mut machine = Machine::start("crowd", Devices::default())?;
-    let descriptors = machine.descriptors()?;
     ensure!(machine.line()? == "attach all");
+    let descriptors = machine.descriptors()?;
     let mut all = Vec::new();
     let began = Instant::now();
     for number in 0..CROWD {
