@@ -7,6 +7,7 @@ use crate::container::{Action, CgroupError, State};
 use crate::disk::DiskError;
 use crate::network::NetworkError;
 use crate::pod::PodError;
+use crate::processors::ProcessorsError;
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,8 @@ pub(crate) enum AgentError {
     #[error(transparent)]
     Pod(#[from] PodError),
     #[error(transparent)]
+    Processors(#[from] ProcessorsError),
+    #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -78,6 +81,7 @@ impl AgentError {
             | Self::StillRunning { .. }
             | Self::NoTerminal => Code::FailedPrecondition,
             Self::Pod(PodError::Network(NetworkError::Invalid { .. })) => Code::InvalidArgument,
+            Self::Processors(error) => error.code(),
             Self::Io(..) | Self::Pod(_) => Code::Internal,
             Self::Cgroup(error) => error.code(),
             Self::Disk(error) => error.code(),

@@ -11,6 +11,7 @@
 //!            │          └── cgroup, oom
 //!            ├── network
 //!            ├── disk
+//!            ├── processors
 //!            └── events ──> host
 //! ```
 
@@ -28,6 +29,7 @@ mod network;
 mod oom;
 mod pod;
 mod process;
+mod processors;
 mod reaper;
 mod registry;
 mod rpc;

@@ -14,7 +14,8 @@ use protocol::agent::{
     AttachDiskRequest, AttachDiskResponse, ContainerRequest, ContainerStatsResponse,
     CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty, Event,
     ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
-    ProcessStarted, ResizeTerminalRequest, SignalProcessRequest, UpdateContainerRequest,
+    ProcessStarted, ResizeTerminalRequest, SetProcessorsRequest, SignalProcessRequest,
+    UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::{Agent, create_agent};
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -109,6 +110,15 @@ impl Agent for Service {
             sandbox.detach_disk(&request.slot).await.map(empty)
         };
         self.run(detach).await
+    }
+
+    async fn set_processors(
+        &self,
+        _: &TtrpcContext,
+        request: SetProcessorsRequest,
+    ) -> Result<Empty> {
+        self.run(|sandbox| async move { sandbox.set_processors(request.online).map(empty) })
+            .await
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: Empty) -> Result<Empty> {

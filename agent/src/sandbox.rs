@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::helpers::Helpers;
 use crate::oom::OomWatch;
 use crate::pod::{self, PidNamespace};
+use crate::processors;
 use crate::reaper::{self, Reaper};
 use crate::registry::{Entry, Registry};
 use crate::signal::Signal;
@@ -104,6 +105,12 @@ impl Sandbox {
     /// Has the guest let go of it.
     pub(crate) async fn detach_disk(&self, slot: &str) -> Result<()> {
         Ok(Disks::default().detach(slot).await?)
+    }
+
+    /// Has the guest's first `online` processors online, and no other one.
+    pub(crate) fn set_processors(&self, online: u32) -> Result<()> {
+        // Milliseconds each, and only on request: the event loop waits for it.
+        Ok(processors::set_online(online)?)
     }
 
     /// Ends every process and writes back what the share still owes the host.

@@ -204,6 +204,7 @@ async fn start(
 ) -> Result<Processes, BootError> {
     let config = MachineConfig {
         vcpus: plan.size.vcpus,
+        max_vcpus: plan.size.vcpus,
         memory_mib: plan.size.memory_mib,
         kernel: plan.config.guest.kernel.clone(),
         initramfs: plan.config.guest.initramfs.clone(),

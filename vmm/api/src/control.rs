@@ -39,6 +39,13 @@ pub enum Request {
     Resume,
     /// End the machine at once, whatever it is doing.
     Stop,
+    /// Have so many processors run: the first ones, up to
+    /// `MachineConfig::max_vcpus`. A guest brings new ones online after the
+    /// answer, and has taken those that go offline before it asks.
+    ResizeVcpus {
+        /// How many, at least 1.
+        vcpus: u32,
+    },
     /// What the machine has done so far.
     Stats,
     /// Put a device into an empty slot, with its descriptor beside the message:
@@ -168,7 +175,7 @@ pub enum StopReason {
 /// Counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Processors that exist.
+    /// Processors that run.
     pub vcpus: u32,
     /// Exits to the VMM because of an I/O port.
     pub port_exits: u64,
@@ -202,6 +209,10 @@ mod tests {
             r#"{"event":{"stopped":{"reason":{"exited":{"status":3}}}}}"#,
         );
         survives(&StopReason::TripleFault, r#""triple_fault""#);
+        survives(
+            &Request::ResizeVcpus { vcpus: 4 },
+            r#"{"resize_vcpus":{"vcpus":4}}"#,
+        );
         let device = Pluggable::Disk(DiskConfig {
             serial: "data".into(),
             read_only: true,

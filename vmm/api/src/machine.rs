@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct MachineConfig {
     /// Online CPUs at boot, at least 1.
     pub vcpus: u32,
+    /// CPUs that it can have at most, those of boot among them. The guest keeps
+    /// memory for each (docs/decisions/0020-processors-come-late.md).
+    /// Absent or 0: no more than at boot.
+    #[serde(default)]
+    pub max_vcpus: u32,
     /// Guest memory, MiB.
     pub memory_mib: u64,
     /// Uncompressed ELF kernel with a PVH or 64-bit entry.

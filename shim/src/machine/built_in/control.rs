@@ -155,6 +155,7 @@ mod tests {
     fn config() -> MachineConfig {
         MachineConfig {
             vcpus: 1,
+            max_vcpus: 0,
             memory_mib: 128,
             kernel: "/k".into(),
             initramfs: "/i".into(),

@@ -151,6 +151,7 @@ mod tests {
     fn config() -> MachineConfig {
         MachineConfig {
             vcpus: 3,
+            max_vcpus: 0,
             memory_mib: 2560,
             kernel: "/k".into(),
             initramfs: "/i".into(),

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use vmm_api::{Answer, Descriptor, Event, MachineConfig, Message, Request, StopReason};
 
 use super::socket::{Control, ControlError, Received};
+use crate::cpu::ResizeError;
 use crate::error;
 use crate::events::{Events, Token};
 use crate::jail::{Filter, FilterError, Kind};
@@ -52,6 +53,8 @@ enum Refusal {
     Plug(#[from] PlugError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
 }
 
 /// Serves the shim, and confines the calling thread while it does and ever
@@ -160,6 +163,9 @@ fn meet(request: &Request, fds: Vec<OwnedFd>, machine: &mut Running) -> Result<A
         Request::Pause => Ok(machine.pause().map(|()| Answer::Done)?),
         Request::Resume => Ok(machine.resume().map(|()| Answer::Done)?),
         Request::Stop => Ok(Answer::Done),
+        Request::ResizeVcpus { vcpus } => {
+            Ok(machine.resize_vcpus(*vcpus).map(|()| Answer::Done)?)
+        }
         Request::Stats => Ok(Answer::Stats(machine.stats())),
         Request::Attach { device } => {
             let slot = machine.attach(device, fds)?;

@@ -15,7 +15,15 @@ pub enum Wanted {
 
 struct State {
     wanted: Wanted,
+    /// Processors from this number on shall end.
+    kept: u8,
     parked: usize,
+}
+
+impl State {
+    fn holds(&self, id: u8) -> bool {
+        self.wanted == Wanted::Park && id < self.kept
+    }
 }
 
 /// All processors' threads pass it before each entry to the guest.
@@ -29,6 +37,7 @@ impl Default for Gate {
         Self {
             state: Mutex::new(State {
                 wanted: Wanted::Run,
+                kept: u8::MAX,
                 parked: 0,
             }),
             changed: Condvar::new(),
@@ -37,19 +46,27 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// For a thread: waits as long as it shall; `false` when it shall end.
+    /// For the thread of processor `id`: waits as long as it shall; `false`
+    /// when it shall end.
     #[must_use]
-    pub fn pass(&self) -> bool {
+    pub fn pass(&self, id: u8) -> bool {
         let mut state = self.lock();
-        if state.wanted == Wanted::Park {
+        if state.holds(id) {
             state.parked += 1;
             self.changed.notify_all();
-            while state.wanted == Wanted::Park {
+            while state.holds(id) {
                 state = self.wait(state);
             }
             state.parked -= 1;
         }
-        state.wanted == Wanted::Run
+        state.wanted == Wanted::Run && id < state.kept
+    }
+
+    /// Tells the threads of all processors but the first `count` to end. Those
+    /// in the guest have to be kicked out of it.
+    pub fn keep(&self, count: u8) {
+        self.lock().kept = count;
+        self.changed.notify_all();
     }
 
     /// Tells the threads. Those in the guest have to be kicked out of it.
@@ -91,10 +108,10 @@ mod tests {
     fn threads_wait_and_go_on_and_end() {
         let gate = Arc::new(Gate::default());
         let steps = Arc::new(AtomicU32::new(0));
-        let threads = [0; 3].map(|_| {
+        let threads = [0, 1, 2].map(|id| {
             let (gate, steps) = (Arc::clone(&gate), Arc::clone(&steps));
             std::thread::spawn(move || {
-                while gate.pass() {
+                while gate.pass(id) {
                     steps.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -115,5 +132,24 @@ mod tests {
             thread.join().unwrap();
         }
         gate.all_parked(3);
+    }
+
+    #[test]
+    fn those_that_are_not_kept_end_even_where_they_wait() {
+        let gate = Arc::new(Gate::default());
+        gate.tell(Wanted::Park);
+        let [first, second] = [0, 1].map(|id| {
+            let gate = Arc::clone(&gate);
+            std::thread::spawn(move || gate.pass(id))
+        });
+        gate.all_parked(2);
+        gate.keep(1);
+        assert!(!second.join().unwrap());
+        gate.all_parked(1);
+        assert!(!gate.pass(1));
+        gate.tell(Wanted::Run);
+        assert!(first.join().unwrap());
+        gate.keep(2);
+        assert!(gate.pass(1));
     }
 }

@@ -39,7 +39,7 @@ pub enum ThreadError {
 }
 
 /// A running processor.
-pub struct Thread(JoinHandle<()>);
+pub struct Thread(JoinHandle<Vcpu>);
 
 /// What a processor works with.
 #[derive(Clone)]
@@ -83,26 +83,28 @@ impl Thread {
         let _ = pthread_kill(self.0.as_pthread_t(), kick::SIGNAL);
     }
 
-    /// Waits for its end.
-    pub fn join(self) {
+    /// Waits for its end, and returns the processor as it left it.
+    pub fn join(self) -> Option<Vcpu> {
         // A panic has been reported by the thread itself.
-        let _ = self.0.join();
+        self.0.join().ok()
     }
 }
 
-fn confined(vcpu: Vcpu, around: &Surroundings) {
+fn confined(mut vcpu: Vcpu, around: &Surroundings) -> Vcpu {
     match around.filter.apply() {
-        Ok(()) => run(vcpu, around),
+        Ok(()) => run(&mut vcpu, around),
         Err(why) => {
             let what = error::chain(&why);
             around.over.declare(StopReason::Failed { what });
         }
     }
+    vcpu
 }
 
-fn run(mut vcpu: Vcpu, around: &Surroundings) {
+fn run(vcpu: &mut Vcpu, around: &Surroundings) {
+    let id = vcpu.id;
     let mut processor = Kickable::new(&mut vcpu.fd);
-    while around.gate.pass() {
+    while around.gate.pass(id) {
         let next = match processor.vcpu().run() {
             Ok(exit) => around.exits.handle(exit),
             Err(error) => match Errno::from_raw(error.errno()) {
@@ -111,7 +113,7 @@ fn run(mut vcpu: Vcpu, around: &Surroundings) {
                     Next::Enter
                 }
                 errno => Next::End(StopReason::Failed {
-                    what: format!("enter the guest on processor {}: {errno}", vcpu.id),
+                    what: format!("enter the guest on processor {id}: {errno}"),
                 }),
             },
         };

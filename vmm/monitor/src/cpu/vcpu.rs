@@ -70,6 +70,23 @@ impl Vcpu {
         registers::set_boot(&self.fd, entry)
     }
 
+    /// Makes it known to the others, as one that comes to a machine that runs.
+    /// KVM looks an interrupt's receiver up in a map that it drew before this
+    /// processor was there, and draws anew when the state of a local APIC is
+    /// set. Without this, the kernel's start-up message is lost.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn join(&self) -> Result<(), VcpuError> {
+        let state = self
+            .fd
+            .get_lapic()
+            .map_err(VcpuError::step("read the local APIC of"))?;
+        self.fd
+            .set_lapic(&state)
+            .map_err(VcpuError::step("set the local APIC of"))
+    }
+
     /// Rate of its time stamp counter, kHz, if KVM knows.
     #[must_use]
     pub fn tsc_khz(&self) -> Option<u32> {

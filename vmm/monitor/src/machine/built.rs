@@ -14,7 +14,7 @@ use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 use super::running::{RunError, Running};
 use super::setup::Setup;
 use crate::boot::{self, BootError, CommandLine, CommandLineError, Cpus};
-use crate::cpu::{Template, Vcpu, VcpuError};
+use crate::cpu::{Mould, Template, Vcpu, VcpuError};
 use crate::events::{Events, Token};
 use crate::exits::{Counts, Exits};
 use crate::memory::ram::{self, RamError};
@@ -71,6 +71,7 @@ pub enum BuildError {
 /// A machine that does not run yet.
 pub struct Built {
     pub(super) vcpus: Vec<Vcpu>,
+    pub(super) mould: Mould,
     pub(super) exits: Arc<Exits>,
     pub(super) over: Arc<Over>,
     pub(super) vm: VmFd,
@@ -95,9 +96,10 @@ impl Built {
         give_memory(&vm, &memory, &slots)?;
 
         let cpus = Cpus {
-            possible: setup.vcpus,
+            possible: setup.most_vcpus,
         };
-        let vcpus = processors(&kvm, &vm, &memory, setup.vcpus, cpus)?;
+        let mould = mould(&kvm, &memory, cpus)?;
+        let vcpus = processors(&vm, &mould, setup.vcpus)?;
         let boot_vcpu = vcpus.first();
         let tsc_khz = boot_vcpu.and_then(Vcpu::tsc_khz);
         let command_line = CommandLine::of_machine(setup.vcpus, tsc_khz, &setup.parameters)?;
@@ -119,6 +121,7 @@ impl Built {
             .map_err(system_step("wait for disks"))?;
         Ok(Self {
             vcpus,
+            mould,
             exits: Arc::new(Exits {
                 ports,
                 slots,
@@ -153,18 +156,19 @@ fn kvm(fd: OwnedFd) -> Result<Kvm, BuildError> {
     }
 }
 
-fn processors(
-    kvm: &Kvm,
-    vm: &VmFd,
-    memory: &GuestMemoryMmap,
-    count: u8,
-    cpus: Cpus,
-) -> Result<Vec<Vcpu>, BuildError> {
+fn mould(kvm: &Kvm, memory: &GuestMemoryMmap, cpus: Cpus) -> Result<Mould, BuildError> {
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(kvm_step("ask for the processor's features"))?;
-    let template = Template::new(&supported, cpus.possible);
-    let made = (0..count).map(|id| Vcpu::new(vm, id, &template, memory));
+    Ok(Mould {
+        template: Template::new(&supported, cpus.possible),
+        memory: memory.clone(),
+        most: cpus.possible,
+    })
+}
+
+fn processors(vm: &VmFd, mould: &Mould, count: u8) -> Result<Vec<Vcpu>, BuildError> {
+    let made = (0..count).map(|id| Vcpu::new(vm, id, &mould.template, &mould.memory));
     Ok(made.collect::<Result<_, _>>()?)
 }
 

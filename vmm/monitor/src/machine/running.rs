@@ -12,7 +12,7 @@ use vmm_api::{Pluggable, Stats, StopReason};
 use super::built::Built;
 use super::plug::{self, PlugError};
 use super::state::{Action, State, StateError};
-use crate::cpu::{Gate, Surroundings, Thread, ThreadError, Wanted};
+use crate::cpu::{Gate, Processors, ResizeError, Surroundings, ThreadError, Wanted};
 use crate::error;
 use crate::events::Events;
 use crate::exits::Exits;
@@ -37,10 +37,9 @@ pub enum RunError {
 pub struct Running {
     state: State,
     gate: Arc<Gate>,
-    threads: Vec<Thread>,
+    processors: Processors,
     exits: Arc<Exits>,
     over: Arc<Over>,
-    filter: Arc<Filter>,
     /// Device wiring needs it for as long as there are devices.
     vm: VmFd,
     memory: GuestMemoryMmap,
@@ -50,35 +49,26 @@ pub struct Running {
 
 impl Running {
     pub(super) fn start(built: Built) -> Result<Self, RunError> {
-        Thread::prepare()?;
-        let mut running = Self {
-            // No instruction before the main thread is confined too.
+        let gate = Arc::new(Gate::default());
+        // No instruction before the main thread is confined too.
+        gate.tell(Wanted::Park);
+        let around = Surroundings {
+            gate: Arc::clone(&gate),
+            exits: Arc::clone(&built.exits),
+            over: Arc::clone(&built.over),
+            filter: Arc::new(Filter::new(Kind::Vcpu)?),
+        };
+        Ok(Self {
             state: State::Paused,
-            gate: Arc::default(),
-            threads: Vec::new(),
+            gate,
+            processors: Processors::start(built.vcpus, built.mould, around)?,
             exits: built.exits,
             over: built.over,
-            filter: Arc::new(Filter::new(Kind::Vcpu)?),
             vm: built.vm,
             memory: built.memory,
             disks: built.disks,
             events: built.events,
-        };
-        running.gate.tell(Wanted::Park);
-        for vcpu in built.vcpus {
-            let thread = Thread::start(vcpu, running.surroundings())?;
-            running.threads.push(thread);
-        }
-        Ok(running)
-    }
-
-    fn surroundings(&self) -> Surroundings {
-        Surroundings {
-            gate: Arc::clone(&self.gate),
-            exits: Arc::clone(&self.exits),
-            over: Arc::clone(&self.over),
-            filter: Arc::clone(&self.filter),
-        }
+        })
     }
 
     /// Why it is over, if it is.
@@ -136,9 +126,17 @@ impl Running {
     pub fn pause(&mut self) -> Result<(), StateError> {
         self.state = self.state.after(Action::Pause)?;
         self.gate.tell(Wanted::Park);
-        self.kick();
-        self.gate.all_parked(self.threads.len());
+        self.processors.kick();
+        self.gate.all_parked(self.processors.count());
         Ok(())
+    }
+
+    /// Has `vcpus` processors run, and so after it was paused.
+    ///
+    /// # Errors
+    /// See [`ResizeError`].
+    pub fn resize_vcpus(&mut self, vcpus: u32) -> Result<(), ResizeError> {
+        self.processors.resize(&self.vm, vcpus)
     }
 
     /// Lets it go on.
@@ -157,7 +155,7 @@ impl Running {
         let counts = &self.exits.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            vcpus: u32::try_from(self.threads.len()).unwrap_or(u32::MAX),
+            vcpus: u32::try_from(self.processors.count()).unwrap_or(u32::MAX),
             port_exits: read(&counts.port),
             register_exits: read(&counts.register),
             other_exits: read(&counts.other),
@@ -168,19 +166,5 @@ impl Running {
     /// Writes out the last of its console.
     pub fn flush_console(&self) {
         self.exits.ports.flush();
-    }
-
-    fn kick(&self) {
-        self.threads.iter().for_each(Thread::kick);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.gate.tell(Wanted::End);
-        self.kick();
-        for thread in self.threads.drain(..) {
-            thread.join();
-        }
     }
 }

@@ -26,6 +26,16 @@ pub enum SetupError {
         /// As asked for.
         vcpus: u32,
     },
+    /// Fewer than at its start, or too many.
+    #[error(
+        "{most} processors at most: a machine that starts with {vcpus} has {vcpus} to {MOST_CPUS}"
+    )]
+    MostVcpus {
+        /// As asked for.
+        most: u32,
+        /// At its start.
+        vcpus: u8,
+    },
     /// The message and its descriptors do not belong together.
     #[error("{named} descriptors are named and {sent} were sent")]
     Count {
@@ -98,6 +108,8 @@ pub enum SetupError {
 pub struct Setup {
     /// Processors at its start.
     pub vcpus: u8,
+    /// Processors that it can ever have.
+    pub most_vcpus: u8,
     /// Guest memory, MiB.
     pub memory_mib: u64,
     /// `/dev/kvm`.
@@ -124,12 +136,7 @@ impl Setup {
         descriptors: &[Descriptor],
         fds: Vec<OwnedFd>,
     ) -> Result<Self, SetupError> {
-        let vcpus = u8::try_from(config.vcpus)
-            .ok()
-            .filter(|count| (1..=MOST_CPUS).contains(count))
-            .ok_or(SetupError::Vcpus {
-                vcpus: config.vcpus,
-            })?;
+        let (vcpus, most_vcpus) = vcpus(config)?;
         let mut given = Given::new(descriptors, fds)?;
         let disks = Engine::new()?;
         let images = Images {
@@ -138,6 +145,7 @@ impl Setup {
         };
         Ok(Self {
             vcpus,
+            most_vcpus,
             memory_mib: config.memory_mib,
             images,
             parameters: config.kernel_parameters.clone(),
@@ -147,6 +155,23 @@ impl Setup {
             kvm: given.need(Descriptor::Kvm)?,
         })
     }
+}
+
+/// At the start, and at most.
+fn vcpus(config: &MachineConfig) -> Result<(u8, u8), SetupError> {
+    let (vcpus, most) = (config.vcpus, config.max_vcpus);
+    let vcpus = u8::try_from(vcpus)
+        .ok()
+        .filter(|count| (1..=MOST_CPUS).contains(count))
+        .ok_or(SetupError::Vcpus { vcpus })?;
+    let most = match most {
+        0 => vcpus,
+        _ => u8::try_from(most)
+            .ok()
+            .filter(|count| (vcpus..=MOST_CPUS).contains(count))
+            .ok_or(SetupError::MostVcpus { most, vcpus })?,
+    };
+    Ok((vcpus, most))
 }
 
 /// vsock first: it is what the agent waits for.
@@ -272,6 +297,7 @@ mod tests {
     fn config() -> MachineConfig {
         MachineConfig {
             vcpus: 1,
+            max_vcpus: 0,
             memory_mib: 128,
             kernel: "/k".into(),
             initramfs: "/i".into(),
@@ -377,6 +403,24 @@ mod tests {
             let config = MachineConfig { vcpus, ..config() };
             let checked = check(&config, &[Kernel, Initramfs]);
             assert!(matches!(checked, Err(SetupError::Vcpus { .. })), "{vcpus}");
+        }
+        let at_most = |max_vcpus| {
+            let config = MachineConfig {
+                vcpus: 2,
+                max_vcpus,
+                ..config()
+            };
+            check(&config, &[Kvm, Kernel, Initramfs]).map(|setup| setup.most_vcpus)
+        };
+        for (most, taken) in [(0, 2), (2, 2), (254, 254)] {
+            assert_eq!(at_most(most).unwrap(), taken);
+        }
+        for most in [1, 255, 256, u32::MAX] {
+            let refused = at_most(most);
+            assert!(
+                matches!(refused, Err(SetupError::MostVcpus { .. })),
+                "{most}"
+            );
         }
     }
 }

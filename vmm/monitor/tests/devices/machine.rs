@@ -88,6 +88,7 @@ impl Machine {
         fds.extend(backings);
         let machine = MachineConfig {
             vcpus: 1,
+            max_vcpus: 0,
             memory_mib: MEMORY_MIB,
             kernel,
             initramfs: "/init".into(),

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use protocol::PROTOCOL_VERSION;
-use protocol::agent::{CreateSandboxRequest, HelloRequest, HelloResponse};
+use protocol::agent::{CreateSandboxRequest, HelloRequest, HelloResponse, SetProcessorsRequest};
 use protocol::agent_ttrpc::AgentClient;
 use tokio::runtime::{Builder, Runtime};
 use ttrpc::asynchronous::Client;
@@ -48,6 +48,16 @@ impl Agent {
         let hello = self.client.hello(limit(), &request);
         let answer = async { tokio::time::timeout(patience, hello).await };
         self.runtime.block_on(answer).is_ok()
+    }
+
+    /// Has so many processors online.
+    pub(crate) fn set_processors(&self, online: u32) -> anyhow::Result<()> {
+        let request = SetProcessorsRequest {
+            online,
+            ..SetProcessorsRequest::default()
+        };
+        let set = self.client.set_processors(limit(), &request);
+        Ok(self.runtime.block_on(set).map(drop)?)
     }
 
     /// Has the agent mount the share, which takes the file server.

@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) vcpus: u32,
+    pub(crate) max_vcpus: u32,
     pub(crate) memory_mib: u64,
     pub(crate) parameters: &'static str,
 }
@@ -33,6 +34,7 @@ impl Shape {
     pub(crate) fn config(self) -> MachineConfig {
         MachineConfig {
             vcpus: self.vcpus,
+            max_vcpus: self.max_vcpus,
             memory_mib: self.memory_mib,
             kernel: "vmlinux".into(),
             initramfs: "initramfs.cpio".into(),
@@ -49,6 +51,7 @@ impl Default for Shape {
     fn default() -> Self {
         Self {
             vcpus: 1,
+            max_vcpus: 0,
             memory_mib: 256,
             parameters: "",
         }

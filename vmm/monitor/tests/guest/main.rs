@@ -6,6 +6,7 @@ mod cases;
 mod device;
 mod machine;
 mod memory;
+mod processors;
 mod socket;
 mod tiny;
 mod tiny_cases;
@@ -34,7 +35,11 @@ fn main() -> ExitCode {
     for (name, folder) in FILES {
         suite = suite.file(name, built(folder, name));
     }
-    for (name, body) in cases::ALL.iter().chain(tiny_cases::ALL) {
+    for (name, body) in cases::ALL
+        .iter()
+        .chain(processors::ALL)
+        .chain(tiny_cases::ALL)
+    {
         suite = suite.case(case(name, *body));
     }
     suite.main()

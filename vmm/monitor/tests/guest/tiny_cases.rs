@@ -16,6 +16,7 @@ use crate::{device, socket, tiny};
 #[rustfmt::skip]
 pub(crate) const ALL: &[Case] = &[
     ("a_tiny_guest_writes_and_exits", a_tiny_guest_writes_and_exits),
+    ("the_most_processors_start_a_tiny_guest", the_most_processors_start_a_tiny_guest),
     ("a_wrong_start_is_refused_with_a_reason", a_wrong_start_is_refused_with_a_reason),
     ("the_first_request_has_to_be_a_start", the_first_request_has_to_be_a_start),
     ("a_shim_that_hangs_up_before_the_start_ends_it", a_shim_that_hangs_up_before_the_start_ends_it),
@@ -76,15 +77,35 @@ fn a_tiny_guest_writes_and_exits() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut times = Vec::new();
     for _ in 0..5 {
-        times.push(run_tiny(folder.path())?);
+        times.push(run_tiny(folder.path(), Shape::default())?);
     }
     times.sort();
     println!("exec to the first line of a tiny guest, five times: {times:?}");
     Ok(())
 }
 
+fn the_most_processors_start_a_tiny_guest() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for vcpus in [32, 64, 254] {
+        let shape = Shape {
+            vcpus,
+            ..Shape::default()
+        };
+        let took = run_tiny(folder.path(), shape)?;
+        println!("{vcpus} vCPUs: first line after {took:?}");
+    }
+    // Told of, and never made.
+    let shape = Shape {
+        max_vcpus: 254,
+        ..Shape::default()
+    };
+    let took = run_tiny(folder.path(), shape)?;
+    println!("1 vCPU of 254: first line after {took:?}");
+    Ok(())
+}
+
 /// Time from exec to the first line.
-fn run_tiny(folder: &std::path::Path) -> anyhow::Result<Duration> {
+fn run_tiny(folder: &std::path::Path, shape: Shape) -> anyhow::Result<Duration> {
     let (kernel, initramfs) = tiny::write(folder)?;
     let (mut console, end) = UnixStream::pair()?;
     let began = Instant::now();
@@ -95,7 +116,7 @@ fn run_tiny(folder: &std::path::Path) -> anyhow::Result<Duration> {
         initramfs.into(),
         OwnedFd::from(end),
     ];
-    vmm.send(&start(Shape::default(), &IMAGES), &fds)?;
+    vmm.send(&start(shape, &IMAGES), &fds)?;
     drop(fds);
     let mut line = [0; tiny::LINE.len()];
     console.read_exact(&mut line)?;

@@ -86,6 +86,7 @@ impl Machine {
         let request = Request::Start {
             machine: MachineConfig {
                 vcpus: 1,
+                max_vcpus: 0,
                 memory_mib: MEMORY_MIB,
                 kernel: "kernel".into(),
                 initramfs: "initramfs".into(),

@@ -15,6 +15,8 @@ use crate::idle;
 
 /// Processors of the machine.
 pub(crate) const VCPUS: u32 = 2;
+/// That it can have.
+pub(crate) const MOST_VCPUS: u32 = 32;
 
 /// Whom its process becomes.
 pub(crate) const USER: u32 = 64_000;
@@ -65,6 +67,7 @@ impl Machine {
         let request = Request::Start {
             machine: MachineConfig {
                 vcpus: VCPUS,
+                max_vcpus: MOST_VCPUS,
                 memory_mib: 128,
                 kernel: "/kernel".into(),
                 initramfs: "/initramfs".into(),

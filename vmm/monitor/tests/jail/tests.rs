@@ -5,7 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use vmm_api::{Answer, Event, Message, Request, StopReason};
 
-use crate::machine::{GROUP, Machine, USER, VCPUS, vmm};
+use crate::machine::{GROUP, MOST_VCPUS, Machine, USER, VCPUS, vmm};
 use crate::taken_over;
 
 /// Value of a line of `/proc/PID/status`, its numbers with single spaces.
@@ -38,6 +38,26 @@ fn no_thread_has_a_right() {
         // SECCOMP_MODE_FILTER
         assert_eq!(field(&status, "Seccomp"), "2");
         assert_eq!(field(&status, "Seccomp_filters"), "1");
+    }
+}
+
+/// One that comes later has the main thread's filter below its own.
+#[test]
+fn a_processor_that_comes_later_is_confined_too() {
+    let machine = Machine::start(Vec::new());
+    for vcpus in [MOST_VCPUS, VCPUS, MOST_VCPUS, 1, MOST_VCPUS - 1] {
+        machine.ask(&Request::ResizeVcpus { vcpus });
+        assert_eq!(machine.threads().len(), 1 + vcpus as usize);
+        machine.ask(&Request::Pause);
+        machine.ask(&Request::Resume);
+    }
+    for thread in machine.threads() {
+        let status = fs::read_to_string(machine.proc(&format!("task/{thread}/status"))).unwrap();
+        assert_eq!(field(&status, "Seccomp"), "2");
+        let comm = field(&status, "Name");
+        let filters = field(&status, "Seccomp_filters");
+        let late = comm.starts_with("vcpu") && comm != "vcpu0";
+        assert_eq!(filters, if late { "2" } else { "1" }, "{comm}");
     }
 }
 

@@ -56,6 +56,26 @@ const BLOCK_DEVICE: &[u64] = &[
     0x1277,
 ];
 
+/// Of linux/kvm.h: `_IO(KVMIO, 0x41)`, `_IOW(KVMIO, 0x90, struct kvm_cpuid2)`,
+/// `_IOW(KVMIO, 0x89, struct kvm_msrs)`, and `_IOR(KVMIO, 0x8e, struct
+/// kvm_lapic_state)`, `_IOW(KVMIO, 0x8f, struct kvm_lapic_state)`.
+const MAKE_PROCESSOR: &[u64] = &[0xae41, 0x4008_ae90, 0x4008_ae89, 0x8400_ae8e, 0x4400_ae8f];
+
+/// What pthread_create(3) asks of clone(2): a thread, and nothing else.
+const THREAD: u64 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_CLEARTID)
+    .unsigned_abs() as u64;
+const NAME: u64 = libc::PR_SET_NAME.unsigned_abs() as u64;
+const NO_NEW_PRIVILEGES: u64 = libc::PR_SET_NO_NEW_PRIVS.unsigned_abs() as u64;
+const ADD_FILTER: u64 = libc::SECCOMP_SET_MODE_FILTER as u64;
+
 const FLAGS: u64 = libc::F_GETFL.unsigned_abs() as u64;
 const SET_FLAGS: u64 = libc::F_SETFL.unsigned_abs() as u64;
 const NO_PATH: u64 = libc::AT_EMPTY_PATH.unsigned_abs() as u64;
@@ -133,6 +153,18 @@ pub(super) const MAIN: &[Call] = &[
     // its place: kicks and interrupts, which it is given and gives back
     (libc::SYS_eventfd2, Allowed::Always),
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_IRQFD, KVM_IOEVENTFD] }),
+    // a processor more: KVM's part, and its thread
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: MAKE_PROCESSOR }),
+    (libc::SYS_clone, Allowed::If { argument: 0, values: &[THREAD] }),
+    // that thread has this filter too, below its own: its start, and what only
+    // processors' threads do
+    (libc::SYS_set_robust_list, Allowed::Always),
+    (libc::SYS_rseq, Allowed::Always),
+    (libc::SYS_sched_getaffinity, Allowed::Always),
+    (libc::SYS_prctl, Allowed::If { argument: 0, values: &[NAME, NO_NEW_PRIVILEGES] }),
+    (libc::SYS_seccomp, Allowed::If { argument: 0, values: &[ADD_FILTER] }),
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_RUN] }),
+    (libc::SYS_exit, Allowed::Always),
 ];
 
 /// What only processors' threads do.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+    SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
 use calls::Allowed;
@@ -62,22 +62,47 @@ impl Filter {
 }
 
 fn compile(kind: Kind) -> Result<BpfProgram, BackendError> {
-    let own = match kind {
-        Kind::Main => calls::MAIN,
-        Kind::Vcpu => calls::VCPU,
+    let (own, before) = match kind {
+        Kind::Main => (calls::MAIN, &WITHOUT_CLONE3[..]),
+        Kind::Vcpu => (calls::VCPU, &[][..]),
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for (call, allowed) in calls::BOTH.iter().chain(own) {
         let these = rules.entry(*call).or_default();
         these.extend(alternatives(*allowed)?);
     }
-    SeccompFilter::new(
+    let rest: BpfProgram = SeccompFilter::new(
         rules,
         SeccompAction::KillProcess,
         SeccompAction::Allow,
         TargetArch::try_from(std::env::consts::ARCH)?,
     )?
-    .try_into()
+    .try_into()?;
+    Ok(before.iter().cloned().chain(rest).collect())
+}
+
+/// `clone3` is not there: its flags are in memory, where no filter sees them.
+/// The C library makes threads by `clone` then, whose flags are an argument. The
+/// number means the same on every architecture. Jumps are relative, so that this
+/// can stand before any program.
+const WITHOUT_CLONE3: [sock_filter; 3] = [
+    // The call's number: the first word of struct seccomp_data.
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+    // Another one: over the next instruction.
+    instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, CLONE3),
+    instruction(libc::BPF_RET | libc::BPF_K, 0, NOT_THERE),
+];
+const CLONE3: u32 = 435;
+const NOT_THERE: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+
+#[allow(clippy::cast_possible_truncation)] // Codes of instructions have 16 bits.
+const fn instruction(code: u32, unless: u8, k: u32) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: unless,
+        k,
+    }
 }
 
 /// Rules any of which is enough; none if every argument will do.

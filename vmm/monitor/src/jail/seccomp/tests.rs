@@ -54,7 +54,6 @@ fn neither_kind_opens_or_names_anything() {
             libc::SYS_execve,
             libc::SYS_fork,
             libc::SYS_clone,
-            libc::SYS_clone3,
             libc::SYS_ptrace,
             libc::SYS_kill,
             libc::SYS_unshare,
@@ -64,6 +63,7 @@ fn neither_kind_opens_or_names_anything() {
             libc::SYS_io_uring_setup,
             libc::SYS_process_vm_readv,
             libc::SYS_prctl,
+            libc::SYS_seccomp,
         ] {
             assert!(kills(kind, call, [NOWHERE; 3]), "{kind:?} {call}");
         }
@@ -74,7 +74,17 @@ fn neither_kind_opens_or_names_anything() {
 fn requests_to_devices_are_those_of_the_kind() {
     let run = 0xae80;
     assert!(passes(Kind::Vcpu, libc::SYS_ioctl, [NOWHERE, run, 0]));
-    assert!(kills(Kind::Main, libc::SYS_ioctl, [NOWHERE, run, 0]));
+    let create_vcpu = 0xae41;
+    assert!(passes(
+        Kind::Main,
+        libc::SYS_ioctl,
+        [NOWHERE, create_vcpu, 0]
+    ));
+    assert!(kills(
+        Kind::Vcpu,
+        libc::SYS_ioctl,
+        [NOWHERE, create_vcpu, 0]
+    ));
     let create_vm = 0xae01;
     for kind in [Kind::Main, Kind::Vcpu] {
         assert!(kills(kind, libc::SYS_ioctl, [NOWHERE, create_vm, 0]));
@@ -96,6 +106,22 @@ fn devices_come_and_go_on_the_main_thread_alone() {
         assert!(passes(kind, libc::SYS_io_uring_enter, [NOWHERE, 0, 0]));
         assert!(kills(kind, libc::SYS_io_uring_register, [NOWHERE, 0, 0]));
     }
+}
+
+/// The flags of a thread, as pthread_create(3) has them.
+const THREAD: libc::c_int = 0x3d_0f00;
+
+#[test]
+fn only_the_main_thread_makes_threads_and_nobody_makes_processes() {
+    for kind in [Kind::Main, Kind::Vcpu] {
+        for flags in [libc::SIGCHLD, libc::CLONE_NEWUSER | THREAD, 0] {
+            assert!(kills(kind, libc::SYS_clone, [flags.into(), 0, 0]));
+        }
+    }
+    assert!(kills(Kind::Vcpu, libc::SYS_clone, [THREAD.into(), 0, 0]));
+    assert!(kills(Kind::Vcpu, libc::SYS_clone3, [0; 3]));
+    // Not there, whatever is asked of it.
+    assert!(passes(Kind::Main, libc::SYS_clone3, [0; 3]));
 }
 
 #[test]
@@ -124,4 +150,31 @@ fn only_the_main_thread_waits_and_releases() {
         assert!(passes(Kind::Main, call, [NOWHERE; 3]));
         assert!(kills(Kind::Vcpu, call, [NOWHERE; 3]));
     }
+}
+
+/// In a child, because the filters stay.
+#[test]
+fn a_thread_comes_late_and_is_confined_as_a_processors() {
+    // SAFETY: as in `after`. A thread that the C library makes in the child
+    // takes only locks that the child's own thread could have had.
+    let child = match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            let made = Filter::new(Kind::Main)
+                .and_then(|filter| filter.apply())
+                .is_ok()
+                && std::thread::Builder::new()
+                    .name("vcpu1".into())
+                    .spawn(|| {
+                        Filter::new(Kind::Vcpu)
+                            .and_then(|filter| filter.apply())
+                            .is_ok()
+                    })
+                    .is_ok_and(|thread| thread.join().unwrap_or(false));
+            // SAFETY: ends the process.
+            unsafe { libc::syscall(libc::SYS_exit_group, i32::from(!made)) };
+            std::process::abort()
+        }
+    };
+    assert!(matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))));
 }
