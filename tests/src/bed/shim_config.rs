@@ -2,18 +2,27 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use toml::{Table, Value};
 
 use super::{Driver, Product};
+use crate::harness::patient;
+
+/// The shim's own default.
+const BOOT: Duration = Duration::from_secs(30);
 
 /// What was built, run by `driver`.
 pub(super) fn initial(product: &Product, driver: Driver) -> Result<String> {
     let config = json!({
         "driver": driver.name(),
-        "guest": {"kernel": product.kernel, "initramfs": product.initramfs},
+        "guest": {
+            "kernel": product.kernel,
+            "initramfs": product.initramfs,
+            "boot_timeout_s": patient(BOOT).as_secs(),
+        },
         "devices": {"fs": product.fs, "vsock": product.vsock},
         "built_in": {"path": product.vmm},
         "log": {"level": "debug"},
