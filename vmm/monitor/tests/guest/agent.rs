@@ -4,7 +4,10 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use protocol::PROTOCOL_VERSION;
-use protocol::agent::{CreateSandboxRequest, HelloRequest, HelloResponse, SetProcessorsRequest};
+use protocol::agent::{
+    AttachDiskRequest, CreateSandboxRequest, DetachDiskRequest, HelloRequest, HelloResponse,
+    SetProcessorsRequest,
+};
 use protocol::agent_ttrpc::AgentClient;
 use tokio::runtime::{Builder, Runtime};
 use ttrpc::asynchronous::Client;
@@ -58,6 +61,27 @@ impl Agent {
         };
         let set = self.client.set_processors(limit(), &request);
         Ok(self.runtime.block_on(set).map(drop)?)
+    }
+
+    /// Has the guest take a disk. Path of its node.
+    pub(crate) fn attach_disk(&self, slot: &str, serial: &str) -> anyhow::Result<String> {
+        let request = AttachDiskRequest {
+            slot: slot.to_owned(),
+            serial: serial.to_owned(),
+            ..AttachDiskRequest::default()
+        };
+        let attached = self.client.attach_disk(limit(), &request);
+        Ok(self.runtime.block_on(attached)?.path)
+    }
+
+    /// Has it let go of one.
+    pub(crate) fn detach_disk(&self, slot: &str) -> anyhow::Result<()> {
+        let request = DetachDiskRequest {
+            slot: slot.to_owned(),
+            ..DetachDiskRequest::default()
+        };
+        let detached = self.client.detach_disk(limit(), &request);
+        Ok(self.runtime.block_on(detached).map(drop)?)
     }
 
     /// Has the agent mount the share, which takes the file server.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use vmm_api::{Answer, Request, StopReason};
+use anyhow::{Context, ensure};
+use vmm_api::{Answer, DiskConfig, Request, StopReason};
 
 use crate::machine::{Machine, Shape};
 use crate::memory::{self, HugePages};
@@ -25,6 +25,7 @@ pub(crate) const ALL: &[Case] = &[
     ("huge_pages_are_used_where_the_host_allows", huge_pages_are_used_where_the_host_allows),
     ("what_a_boot_touches_is_in_huge_pages_anywhere", what_a_boot_touches_is_in_huge_pages_anywhere),
     ("a_share_is_mounted", a_share_is_mounted),
+    ("the_agent_takes_a_disk_and_lets_go_of_it", the_agent_takes_a_disk_and_lets_go_of_it),
     ("a_reboot_is_told", a_reboot_is_told),
     ("a_panic_is_told", a_panic_is_told),
     ("a_triple_fault_is_told", a_triple_fault_is_told),
@@ -75,6 +76,36 @@ fn what_a_boot_touches_is_in_huge_pages_anywhere() -> anyhow::Result<()> {
     ensure!(memory.guest_huge >= 24 << 10, "{memory:?}");
     ensure!(memory.own <= MOST_OWN, "{memory:?}");
     Ok(())
+}
+
+fn the_agent_takes_a_disk_and_lets_go_of_it() -> anyhow::Result<()> {
+    let machine = Machine::start(Shape::default())?;
+    let agent = machine.agent_hello()?;
+    let refused = |slot: &str, serial: &str, why: &str| {
+        let attached = agent.attach_disk(slot, serial);
+        let error = attached.err().context("it was not refused")?;
+        ensure!(error.to_string().contains(why), "{error}");
+        Ok(())
+    };
+    refused("virtio-mmio.31", "data", "there is no device")?;
+    for round in 0..3 {
+        let file = tempfile::tempfile()?;
+        file.set_len(1 << 20)?;
+        let disk = DiskConfig {
+            serial: "data".to_owned(),
+            read_only: false,
+            queues: 1,
+        };
+        let slot = machine.attach(disk, file.into())?;
+        refused(&slot, "another", "another")?;
+        let path = agent.attach_disk(&slot, "data")?;
+        println!("round {round}: {path} in {slot}");
+        refused(&slot, "data", "has a driver already")?;
+        agent.detach_disk(&slot)?;
+        let answer = machine.request(&Request::Detach { slot })?;
+        ensure!(answer == Answer::Done, "{answer:?}");
+    }
+    agent.is_there()
 }
 
 fn a_share_is_mounted() -> anyhow::Result<()> {

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use protocol::{PROTOCOL_VERSION, ports};
 use tempfile::TempDir;
-use vmm_api::{Answer, Descriptor, Event, MachineConfig, Message, Request, Stats, StopReason};
+use vmm_api::{
+    Answer, Descriptor, DiskConfig, Event, MachineConfig, Message, Pluggable, Request, Stats,
+    StopReason,
+};
 
 use crate::agent::Agent;
 use crate::device::{self, Device};
@@ -146,6 +149,17 @@ impl Machine {
     pub(crate) fn request(&self, request: &Request) -> anyhow::Result<Answer> {
         socket::send(self.control()?, &serde_json::to_vec(request)?, &[])?;
         self.answer()
+    }
+
+    /// Puts a disk in. The slot's name.
+    pub(crate) fn attach(&self, disk: DiskConfig, file: OwnedFd) -> anyhow::Result<String> {
+        let device = Pluggable::Disk(disk);
+        let request = serde_json::to_vec(&Request::Attach { device })?;
+        socket::send(self.control()?, &request, &[file])?;
+        match self.answer()? {
+            Answer::Attached { slot } => Ok(slot),
+            other => bail!("{other:?}"),
+        }
     }
 
     pub(crate) fn stats(&self) -> anyhow::Result<Stats> {
