@@ -7,8 +7,9 @@
 //! stop       rings taken back                        when it resets the device
 //! ```
 //!
-//! The other process is waited for in `features` alone, by when it has long
-//! been started.
+//! The other process is waited for in `features`, by when it has long been
+//! started, in `stop`, and where its socket is full. One that hangs keeps the
+//! thread that talks to it: its own pod is lost, and no other.
 
 use std::borrow::Cow;
 use std::io;
