@@ -205,6 +205,7 @@ async fn start(
     let config = MachineConfig {
         vcpus: plan.size.vcpus,
         max_vcpus: plan.size.vcpus,
+        max_memory_mib: plan.size.memory_mib,
         memory_mib: plan.size.memory_mib,
         kernel: plan.config.guest.kernel.clone(),
         initramfs: plan.config.guest.initramfs.clone(),

@@ -17,11 +17,11 @@ const ROOM: usize = 2048;
 /// Makes a command line of `data`, and looks at what the kernel finds.
 pub fn run(data: &[u8]) {
     let mut bytes = Unstructured::new(data);
-    let Ok((online, tsc_khz)) = bytes.arbitrary() else {
+    let Ok((online, tsc_khz, memory_grows)) = bytes.arbitrary() else {
         return;
     };
     let text = String::from_utf8_lossy(bytes.take_rest());
-    let line = CommandLine::of_machine(online, tsc_khz, &text);
+    let line = CommandLine::of_machine(online, tsc_khz, memory_grows, &text);
     if let Ok(plain) = CommandLine::new(&text) {
         assert!(text.len() < ROOM && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         assert_eq!(plain.length() as usize, text.len());

@@ -182,19 +182,24 @@ fn act(step: Step, machine: &mut Machine, told: &Mutex<Told>) {
 }
 
 fn serve(serves: u8, machine: &mut Machine, told: &Mutex<Told>) {
-    let serves =
-        [Served::Quiet, Served::ConfigChanged, Served::NeedsReset][usize::from(serves % 3)];
+    let serves = [
+        Served::Quiet,
+        Served::ConfigChanged,
+        Served::ConfigRewritten,
+        Served::NeedsReset,
+    ][usize::from(serves % 4)];
     told.lock().unwrap().serves = Some(serves);
     let (generation, _) = (
         machine.read(register::CONFIG_GENERATION),
         machine.interrupts(),
     );
     machine.serve_source(0).unwrap();
-    let changed = serves == Served::ConfigChanged;
+    let changed = matches!(serves, Served::ConfigChanged | Served::ConfigRewritten);
     let moved = machine.read(register::CONFIG_GENERATION) != generation;
     assert_eq!(moved, changed);
     let running = told.lock().unwrap().running;
-    let wanted = running && serves != Served::Quiet;
+    let quiet = matches!(serves, Served::Quiet | Served::ConfigRewritten);
+    let wanted = running && !quiet;
     assert_eq!(machine.interrupts(), u64::from(wanted));
     if serves == Served::NeedsReset {
         assert_ne!(machine.read(register::STATUS) & NEEDS_RESET, 0);

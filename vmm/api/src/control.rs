@@ -46,6 +46,14 @@ pub enum Request {
         /// How many, at least 1.
         vcpus: u32,
     },
+    /// Have the guest be told that it is to have so much memory, between
+    /// `MachineConfig::memory_mib` and `max_memory_mib`, in steps of 16 MiB from
+    /// the former. The answer comes at once; `Stats::memory_mib` tells how far
+    /// the guest is, which takes its time, and gives back what it can.
+    ResizeMemory {
+        /// How much, MiB.
+        memory_mib: u64,
+    },
     /// What the machine has done so far.
     Stats,
     /// Put a device into an empty slot, with its descriptor beside the message:
@@ -177,6 +185,9 @@ pub enum StopReason {
 pub struct Stats {
     /// Processors that run.
     pub vcpus: u32,
+    /// MiB of memory that the guest has.
+    #[serde(default)]
+    pub memory_mib: u64,
     /// Exits to the VMM because of an I/O port.
     pub port_exits: u64,
     /// Exits to the VMM because of a device register.
@@ -212,6 +223,10 @@ mod tests {
         survives(
             &Request::ResizeVcpus { vcpus: 4 },
             r#"{"resize_vcpus":{"vcpus":4}}"#,
+        );
+        survives(
+            &Request::ResizeMemory { memory_mib: 1024 },
+            r#"{"resize_memory":{"memory_mib":1024}}"#,
         );
         let device = Pluggable::Disk(DiskConfig {
             serial: "data".into(),

@@ -16,8 +16,12 @@ pub struct MachineConfig {
     /// Absent or 0: no more than at boot.
     #[serde(default)]
     pub max_vcpus: u32,
-    /// Guest memory, MiB.
+    /// Guest memory at boot, MiB.
     pub memory_mib: u64,
+    /// Guest memory at most, MiB: what is beyond `memory_mib` comes by
+    /// `Request::ResizeMemory`. Absent or 0: no more than at boot.
+    #[serde(default)]
+    pub max_memory_mib: u64,
     /// Uncompressed ELF kernel with a PVH or 64-bit entry.
     pub kernel: PathBuf,
     /// cpio archive, uncompressed.

@@ -156,6 +156,7 @@ mod tests {
         MachineConfig {
             vcpus: 1,
             max_vcpus: 0,
+            max_memory_mib: 0,
             memory_mib: 128,
             kernel: "/k".into(),
             initramfs: "/i".into(),

@@ -152,6 +152,7 @@ mod tests {
         MachineConfig {
             vcpus: 3,
             max_vcpus: 0,
+            max_memory_mib: 0,
             memory_mib: 2560,
             kernel: "/k".into(),
             initramfs: "/i".into(),

@@ -31,6 +31,10 @@ const FIXED: &[&str] = &[
     "noreplace-smp",
 ];
 
+/// Memory that comes is used at once, and only for what can be moved out of it
+/// again when it goes.
+const LATE_MEMORY: &str = " memhp_default_state=online_movable";
+
 /// A command line that no kernel takes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandLineError {
@@ -70,7 +74,8 @@ impl CommandLine {
     }
 
     /// Of a machine that boots with `online` processors and a time stamp
-    /// counter of `tsc_khz`, if that is known; `configured` comes last, because
+    /// counter of `tsc_khz`, if that is known, and can get more memory if
+    /// `memory_grows`; `configured` comes last, because
     /// the last of two equal names wins.
     ///
     /// # Errors
@@ -78,6 +83,7 @@ impl CommandLine {
     pub fn of_machine(
         online: u8,
         tsc_khz: Option<u32>,
+        memory_grows: bool,
         configured: &str,
     ) -> Result<Self, CommandLineError> {
         let mut text = FIXED.join(" ");
@@ -85,6 +91,9 @@ impl CommandLine {
         let _ = write!(text, " maxcpus={online}");
         if let Some(khz) = tsc_khz {
             let _ = write!(text, " tsc_early_khz={khz}");
+        }
+        if memory_grows {
+            text.push_str(LATE_MEMORY);
         }
         for slot in Slot::all() {
             let (size, base, line) = (Slot::SIZE, slot.address(), slot.interrupt_line());
@@ -115,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_slot_is_declared_and_there_is_room_for_more() {
-        let line = CommandLine::of_machine(2, Some(2_445_421), "agent.log=debug").unwrap();
+        let line = CommandLine::of_machine(2, Some(2_445_421), false, "agent.log=debug").unwrap();
         assert_eq!(line.0.matches("virtio_mmio.device=").count(), Slot::COUNT);
         assert!(line.0.contains(" virtio_mmio.device=512@0xd0000000:5 "));
         assert!(line.0.contains(" maxcpus=2 tsc_early_khz=2445421 "));

@@ -12,7 +12,7 @@ use crate::error;
 use crate::events::{Events, Token};
 use crate::jail::{Filter, FilterError, Kind};
 use crate::machine::{
-    BuildError, Built, PlugError, RunError, Running, Setup, SetupError, StateError,
+    AmountError, BuildError, Built, PlugError, RunError, Running, Setup, SetupError, StateError,
 };
 
 /// The machine did not come about, or the shim cannot be talked to.
@@ -55,6 +55,8 @@ enum Refusal {
     State(#[from] StateError),
     #[error(transparent)]
     Resize(#[from] ResizeError),
+    #[error(transparent)]
+    Amount(#[from] AmountError),
 }
 
 /// Serves the shim, and confines the calling thread while it does and ever
@@ -165,6 +167,9 @@ fn meet(request: &Request, fds: Vec<OwnedFd>, machine: &mut Running) -> Result<A
         Request::Stop => Ok(Answer::Done),
         Request::ResizeVcpus { vcpus } => {
             Ok(machine.resize_vcpus(*vcpus).map(|()| Answer::Done)?)
+        }
+        Request::ResizeMemory { memory_mib } => {
+            Ok(machine.resize_memory(*memory_mib).map(|()| Answer::Done)?)
         }
         Request::Stats => Ok(Answer::Stats(machine.stats())),
         Request::Attach { device } => {

@@ -11,17 +11,20 @@ use kvm_ioctls::{Kvm, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use super::growth::{self, Growth};
 use super::running::{RunError, Running};
 use super::setup::Setup;
 use crate::boot::{self, BootError, CommandLine, CommandLineError, Cpus};
 use crate::cpu::{Mould, Template, Vcpu, VcpuError};
 use crate::events::{Events, Token};
 use crate::exits::{Counts, Exits};
-use crate::memory::ram::{self, RamError};
+use crate::memory::layout::Range;
+use crate::memory::ram::{self, Growing, RamError};
 use crate::over::Over;
 use crate::ports::Ports;
 use crate::virtio::Slot;
 use crate::virtio::blk::engine::Engine;
+use crate::virtio::mem::{BLOCK, Target};
 use crate::virtio::slots::{AttachError, Slots, SlotsError};
 
 /// A machine that cannot be built.
@@ -74,8 +77,9 @@ pub struct Built {
     pub(super) mould: Mould,
     pub(super) exits: Arc<Exits>,
     pub(super) over: Arc<Over>,
-    pub(super) vm: VmFd,
+    pub(super) vm: Arc<VmFd>,
     pub(super) memory: GuestMemoryMmap,
+    pub(super) growth: Growth,
     pub(super) disks: Engine,
     pub(super) events: Events,
 }
@@ -89,11 +93,12 @@ impl Built {
     pub fn new(mut setup: Setup, events: &Events) -> Result<Self, BuildError> {
         let kvm = kvm(setup.kvm)?;
         let vm = kvm.create_vm().map_err(kvm_step("create a machine"))?;
+        let vm = Arc::new(vm);
         vm.create_irq_chip()
             .map_err(kvm_step("create interrupt controllers"))?;
-        let memory = ram::allocate(setup.memory_mib)?;
+        let Memory { ram, memory, late } = Memory::of(setup.memory_mib, setup.most_memory_mib)?;
         let slots = Arc::new(Slots::new()?);
-        give_memory(&vm, &memory, &slots)?;
+        give_memory(&vm, &ram, &slots)?;
 
         let cpus = Cpus {
             possible: setup.most_vcpus,
@@ -102,12 +107,18 @@ impl Built {
         let vcpus = processors(&vm, &mould, setup.vcpus)?;
         let boot_vcpu = vcpus.first();
         let tsc_khz = boot_vcpu.and_then(Vcpu::tsc_khz);
-        let command_line = CommandLine::of_machine(setup.vcpus, tsc_khz, &setup.parameters)?;
-        let entry = boot::load(&memory, &mut setup.images, &command_line, cpus)?;
+        let command_line =
+            CommandLine::of_machine(setup.vcpus, tsc_khz, late.is_some(), &setup.parameters)?;
+        let entry = boot::load(&ram, &mut setup.images, &command_line, cpus)?;
         if let Some(vcpu) = boot_vcpu {
             vcpu.boot_at(entry)?;
         }
 
+        let growth = growth(setup.memory_mib, setup.most_memory_mib, late.is_some())?;
+        if let (Some(late), Some(target)) = (late, &growth.target) {
+            let device = growth::device(late, &vm, &memory, target);
+            setup.devices.push(Box::new(device));
+        }
         for device in setup.devices {
             slots.attach(device, &vm, &memory, events)?;
         }
@@ -130,6 +141,7 @@ impl Built {
             over: Arc::new(over),
             vm,
             memory,
+            growth,
             disks: setup.disks,
             events: events.clone(),
         })
@@ -142,6 +154,46 @@ impl Built {
     pub fn run(self) -> Result<Running, RunError> {
         Running::start(self)
     }
+}
+
+/// Guest memory.
+struct Memory {
+    /// At the start.
+    ram: GuestMemoryMmap,
+    /// And what can come.
+    memory: GuestMemoryMmap,
+    /// The latter, if any can.
+    late: Option<Range>,
+}
+
+impl Memory {
+    /// `mib` MiB at the start, and `most` at most.
+    fn of(mib: u64, most: u64) -> Result<Self, BuildError> {
+        if most == mib {
+            let ram = ram::allocate(mib)?;
+            return Ok(Self {
+                memory: ram.clone(),
+                ram,
+                late: None,
+            });
+        }
+        let late = ((most - mib) << 20).next_multiple_of(BLOCK);
+        let Growing { ram, all, late } = ram::allocate_growing(mib, late)?;
+        Ok(Self {
+            ram,
+            memory: all,
+            late: Some(late),
+        })
+    }
+}
+
+fn growth(least: u64, most: u64, can_grow: bool) -> Result<Growth, BuildError> {
+    let target = can_grow.then(Target::new).transpose();
+    Ok(Growth {
+        least,
+        most,
+        target: target.map_err(system_step("make an event of the memory that is wanted"))?,
+    })
 }
 
 #[allow(unsafe_code)] // The type takes a descriptor by its number.
@@ -212,8 +264,11 @@ fn give_memory(vm: &VmFd, memory: &GuestMemoryMmap, slots: &Slots) -> Result<(),
 }
 
 #[allow(unsafe_code)] // KVM is given memory by its address.
-fn set_region(vm: &VmFd, region: kvm_userspace_memory_region) -> Result<(), kvm_ioctls::Error> {
-    // SAFETY: the region is a whole mapping of guest memory or of the device
+pub(super) fn set_region(
+    vm: &VmFd,
+    region: kvm_userspace_memory_region,
+) -> Result<(), kvm_ioctls::Error> {
+    // SAFETY: the region lies in a mapping of guest memory or of the device
     // registers, which are accessed as memory that others change. Processors
     // are what reaches it, and each holds the memory's mapping; the registers'
     // is held by their slots, which the exits of every processor's thread hold.

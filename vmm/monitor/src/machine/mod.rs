@@ -8,12 +8,14 @@
 //! ```
 
 mod built;
+mod growth;
 mod plug;
 mod running;
 mod setup;
 mod state;
 
 pub use built::{BuildError, Built};
+pub use growth::AmountError;
 pub use plug::PlugError;
 pub use running::{RunError, Running};
 pub use setup::{Setup, SetupError};

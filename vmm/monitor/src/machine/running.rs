@@ -10,6 +10,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_api::{Pluggable, Stats, StopReason};
 
 use super::built::Built;
+use super::growth::{AmountError, Growth};
 use super::plug::{self, PlugError};
 use super::state::{Action, State, StateError};
 use crate::cpu::{Gate, Processors, ResizeError, Surroundings, ThreadError, Wanted};
@@ -41,8 +42,9 @@ pub struct Running {
     exits: Arc<Exits>,
     over: Arc<Over>,
     /// Device wiring needs it for as long as there are devices.
-    vm: VmFd,
+    vm: Arc<VmFd>,
     memory: GuestMemoryMmap,
+    growth: Growth,
     disks: Engine,
     events: Events,
 }
@@ -66,6 +68,7 @@ impl Running {
             over: built.over,
             vm: built.vm,
             memory: built.memory,
+            growth: built.growth,
             disks: built.disks,
             events: built.events,
         })
@@ -139,6 +142,15 @@ impl Running {
         self.processors.resize(&self.vm, vcpus)
     }
 
+    /// Has the guest be told that it is to have `mib` MiB of memory. What it
+    /// then has, [`Self::stats`] tell.
+    ///
+    /// # Errors
+    /// When the machine cannot have as much or so little.
+    pub fn resize_memory(&self, mib: u64) -> Result<(), AmountError> {
+        self.growth.want(mib)
+    }
+
     /// Lets it go on.
     ///
     /// # Errors
@@ -156,6 +168,7 @@ impl Running {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             vcpus: u32::try_from(self.processors.count()).unwrap_or(u32::MAX),
+            memory_mib: self.growth.memory_mib(),
             port_exits: read(&counts.port),
             register_exits: read(&counts.register),
             other_exits: read(&counts.other),

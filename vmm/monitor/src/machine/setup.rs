@@ -17,6 +17,10 @@ use crate::virtio::net::{Net, NetError};
 use crate::virtio::rng::Rng;
 use crate::virtio::vhost_user::{self, TagError, VhostUser, VhostUserError};
 
+/// Most memory that can come later, MiB: KVM has 32764 slots on x86, and each
+/// block takes one.
+const MOST_LATE_MIB: u64 = 256 << 10;
+
 /// A configuration that no machine can be made of.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -35,6 +39,16 @@ pub enum SetupError {
         most: u32,
         /// At its start.
         vcpus: u8,
+    },
+    /// Less than at its start, or too much.
+    #[error(
+        "{most} MiB of memory at most: a machine that starts with {memory} has up to {MOST_LATE_MIB} more"
+    )]
+    MostMemory {
+        /// As asked for.
+        most: u64,
+        /// At its start.
+        memory: u64,
     },
     /// The message and its descriptors do not belong together.
     #[error("{named} descriptors are named and {sent} were sent")]
@@ -110,8 +124,10 @@ pub struct Setup {
     pub vcpus: u8,
     /// Processors that it can ever have.
     pub most_vcpus: u8,
-    /// Guest memory, MiB.
+    /// Guest memory at its start, MiB.
     pub memory_mib: u64,
+    /// Guest memory that it can ever have, MiB.
+    pub most_memory_mib: u64,
     /// `/dev/kvm`.
     pub kvm: OwnedFd,
     /// What it starts.
@@ -147,6 +163,7 @@ impl Setup {
             vcpus,
             most_vcpus,
             memory_mib: config.memory_mib,
+            most_memory_mib: most_memory(config)?,
             images,
             parameters: config.kernel_parameters.clone(),
             console: given.take(Descriptor::Console)?,
@@ -172,6 +189,18 @@ fn vcpus(config: &MachineConfig) -> Result<(u8, u8), SetupError> {
             .ok_or(SetupError::MostVcpus { most, vcpus })?,
     };
     Ok((vcpus, most))
+}
+
+/// A machine whose memory is too much or too little is refused when it is made.
+fn most_memory(config: &MachineConfig) -> Result<u64, SetupError> {
+    let (memory, most) = (config.memory_mib, config.max_memory_mib);
+    match most {
+        0 => Ok(memory),
+        _ if most < memory || most - memory > MOST_LATE_MIB => {
+            Err(SetupError::MostMemory { most, memory })
+        }
+        _ => Ok(most),
+    }
 }
 
 /// vsock first: it is what the agent waits for.
@@ -299,6 +328,7 @@ mod tests {
             vcpus: 1,
             max_vcpus: 0,
             memory_mib: 128,
+            max_memory_mib: 0,
             kernel: "/k".into(),
             initramfs: "/i".into(),
             kernel_parameters: String::new(),
@@ -419,6 +449,27 @@ mod tests {
             let refused = at_most(most);
             assert!(
                 matches!(refused, Err(SetupError::MostVcpus { .. })),
+                "{most}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_most_memory_is_checked() {
+        let at_most = |max_memory_mib| {
+            let config = MachineConfig {
+                max_memory_mib,
+                ..config()
+            };
+            check(&config, &[Kvm, Kernel, Initramfs]).map(|setup| setup.most_memory_mib)
+        };
+        for (most, taken) in [(0, 128), (128, 128), (4096, 4096)] {
+            assert_eq!(at_most(most).unwrap(), taken);
+        }
+        for most in [1, 127, 129 + MOST_LATE_MIB, u64::MAX] {
+            let refused = at_most(most);
+            assert!(
+                matches!(refused, Err(SetupError::MostMemory { .. })),
                 "{most}"
             );
         }

@@ -6,6 +6,7 @@
 //! 3.25 GiB     device registers (virtio::slot)
 //! 3.98 GiB     I/O APIC and local APICs, where every PC has them
 //! 4 GiB        the rest of RAM
+//! behind it    memory that can come later, at a multiple of 2 GiB
 //! ```
 
 use vm_memory::GuestAddress;
@@ -37,6 +38,10 @@ pub const KERNEL_START: u64 = 1 << 20;
 const LEAST: u64 = 64 << 20;
 /// Most RAM, bytes: every processor of the last ten years can address it.
 const MOST: u64 = 1 << 39;
+
+/// Largest piece that Linux adds memory by (arch/x86/mm/init_64.c,
+/// MAX_BLOCK_SIZE): what starts at a multiple of it starts with a piece.
+const LATE_ALIGNMENT: u64 = 2 << 30;
 
 /// RAM of an impossible size.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +87,20 @@ pub fn ram(mib: u64) -> Result<Vec<Range>, SizeError> {
     Ok(ranges.into_iter().filter(|r| r.length > 0).collect())
 }
 
+/// Where `bytes` can come later to a machine with `ram`. No two ranges touch:
+/// a buffer is never in both.
+#[must_use]
+pub fn late(ram: &[Range], bytes: u64) -> Range {
+    let length = ram.iter().map(|range| range.length).sum();
+    let end = ram.iter().map(|range| range.start + range.length).max();
+    let end = end.unwrap_or(0).max(HIGH_RAM);
+    Range {
+        start: (end + 1).next_multiple_of(LATE_ALIGNMENT),
+        length: bytes,
+        offset: length,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +124,18 @@ mod tests {
         assert_eq!(ranges[1].start, HIGH_RAM);
         assert_eq!(ranges[1].length, 2 << 30);
         assert_eq!(ranges[1].offset, ranges[0].length);
+    }
+
+    #[test]
+    fn what_comes_late_is_behind_all_else_and_touches_nothing() {
+        for mib in [64, 3 << 10, 5 << 10, 7 << 10, 64 << 10] {
+            let ram = ram(mib).unwrap();
+            let late = late(&ram, 1 << 30);
+            let last = ram.last().unwrap();
+            assert!(late.start > last.start + last.length && late.start > HIGH_RAM);
+            assert_eq!(late.start % LATE_ALIGNMENT, 0);
+            assert_eq!((late.offset, late.length), (mib << 20, 1 << 30));
+        }
     }
 
     #[test]

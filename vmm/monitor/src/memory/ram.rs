@@ -48,6 +48,15 @@ pub enum RamError {
     /// Its pieces are not apart.
     #[error("put the guest's memory together")]
     Pieces(#[source] GuestRegionCollectionError),
+    /// What comes late cannot be told from the rest.
+    #[error("set {bytes} bytes of memory aside that come later")]
+    Split {
+        /// How much.
+        bytes: u64,
+        /// Why.
+        #[source]
+        source: GuestRegionCollectionError,
+    },
 }
 
 /// Maps `mib` MiB of RAM, all zero, of which nothing takes up memory yet.
@@ -55,7 +64,39 @@ pub enum RamError {
 /// # Errors
 /// See [`RamError`].
 pub fn allocate(mib: u64) -> Result<GuestMemoryMmap, RamError> {
-    let ranges = layout::ram(mib)?;
+    map(&layout::ram(mib)?)
+}
+
+/// Guest memory, some of which is not there at the start.
+pub struct Growing {
+    /// What is there at the start.
+    pub ram: GuestMemoryMmap,
+    /// That, and what can come.
+    pub all: GuestMemoryMmap,
+    /// Where the latter is.
+    pub late: Range,
+}
+
+/// The same with `late` bytes more that can come.
+///
+/// # Errors
+/// See [`RamError`].
+pub fn allocate_growing(mib: u64, late: u64) -> Result<Growing, RamError> {
+    let mut ranges = layout::ram(mib)?;
+    let late = layout::late(&ranges, late);
+    ranges.push(late);
+    let all = map(&ranges)?;
+    // The collection without it; the mapping is that of both.
+    let (ram, _) = all
+        .remove_region(GuestAddress(late.start), late.length)
+        .map_err(|source| RamError::Split {
+            bytes: late.length,
+            source,
+        })?;
+    Ok(Growing { ram, all, late })
+}
+
+fn map(ranges: &[Range]) -> Result<GuestMemoryMmap, RamError> {
     let bytes = ranges.iter().map(|range| range.length).sum();
     let file = memory_file(bytes).map_err(|source| RamError::File { bytes, source })?;
     let file = Arc::new(file);
@@ -131,6 +172,18 @@ mod tests {
         }
         assert!(!memory.address_in_range(GuestAddress(layout::LOW_RAM_END)));
         assert_eq!(memory.last_addr().0, layout::HIGH_RAM + (1 << 30) - 1);
+    }
+
+    #[test]
+    fn what_comes_late_is_in_the_same_file_and_not_in_the_ram() {
+        let Growing { ram, all, late } = allocate_growing(128, 32 << 20).unwrap();
+        let there = GuestAddress(late.start + 8);
+        assert!(all.address_in_range(there) && !ram.address_in_range(there));
+        all.write_obj(7_u8, there).unwrap();
+        ram.write_obj(9_u8, GuestAddress(0)).unwrap();
+        assert_eq!(all.read_obj::<u8>(GuestAddress(0)).unwrap(), 9);
+        let region = all.find_region(there).unwrap();
+        assert_eq!(region.file_offset().unwrap().start(), 128 << 20);
     }
 
     #[test]

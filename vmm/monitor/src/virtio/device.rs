@@ -82,6 +82,15 @@ pub trait Device: Send {
     /// When the device cannot go on.
     fn serve(&mut self, source: u16) -> Result<Served, DeviceError>;
 
+    /// The driver can read the configuration that [`Served::ConfigRewritten`]
+    /// was about.
+    ///
+    /// # Errors
+    /// When the device cannot go on.
+    fn config_shown(&mut self) -> Result<Served, DeviceError> {
+        Ok(Served::Quiet)
+    }
+
     /// The driver has reset the device: it is to touch no queue when this
     /// returns, and to drop what [`Self::start`] gave it.
     ///
@@ -97,6 +106,9 @@ pub enum Served {
     Quiet,
     /// The configuration is another now.
     ConfigChanged,
+    /// It is another, by what the driver asked for: it is not told, but sees it
+    /// before [`Device::config_shown`] is called.
+    ConfigRewritten,
     /// The driver left a queue in a state that makes no sense.
     NeedsReset,
 }

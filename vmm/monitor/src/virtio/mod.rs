@@ -26,6 +26,7 @@ pub mod console;
 pub mod device;
 #[cfg(test)]
 mod driver;
+pub mod mem;
 pub mod net;
 pub mod queue;
 pub mod register;

@@ -149,8 +149,15 @@ impl Transport {
     /// # Errors
     /// When the device cannot go on.
     pub fn serve(&mut self, source: u16) -> Result<(), DeviceError> {
-        match self.device.serve(source)? {
-            Served::Quiet => {}
+        let served = match self.device.serve(source)? {
+            Served::ConfigRewritten => {
+                self.show_config();
+                self.device.config_shown()?
+            }
+            other => other,
+        };
+        match served {
+            Served::Quiet | Served::ConfigRewritten => {}
             Served::ConfigChanged => self.config_changed(),
             Served::NeedsReset => self.needs_reset(),
         }
@@ -342,11 +349,15 @@ impl Transport {
     /// The generation changes with the configuration, so that a driver that
     /// reads it in parts notices; the interrupt makes it read again anyway.
     fn config_changed(&mut self) {
+        self.show_config();
+        self.interrupt_for_config();
+    }
+
+    fn show_config(&mut self) {
         let window = &self.place.window;
         window.set_config(&self.device.config());
         self.generation = self.generation.wrapping_add(1);
         window.set(register::CONFIG_GENERATION, self.generation);
-        self.interrupt_for_config();
     }
 
     fn needs_reset(&mut self) {

@@ -96,7 +96,14 @@ pub(crate) fn there_at_the_start(engine: Engine) -> anyhow::Result<()> {
         (config("speed", false, 1), fd(&file()?)?),
     ];
     let nets = Vec::new();
-    let mut machine = Machine::start("disk", Devices { nets, disks })?;
+    let mut machine = Machine::start(
+        "disk",
+        Devices {
+            nets,
+            disks,
+            ..Devices::default()
+        },
+    )?;
     ensure!(machine.line()? == "used");
     check_used(&mut first)?;
     let blocks = first.metadata()?.blocks() * 512;

@@ -26,6 +26,10 @@ pub(crate) const FIRST_FREE: &str = "virtio-mmio.3";
 /// Touched, then freed.
 pub(crate) const WASTE: usize = 96 << 20;
 
+/// MiB that come, and bytes of which are used: more than there were before.
+pub(crate) const LATE: u64 = 512;
+pub(crate) const LATE_USED: usize = 320 << 20;
+
 /// What to do, if this process is a guest's init.
 pub(crate) fn case() -> Option<String> {
     let case = std::env::var(MARK).ok()?;
@@ -60,6 +64,7 @@ fn speak(case: &str, words: &mut File) {
         "crowd" => slots::crowd(words),
         "unbound" => slots::unbound_while_busy(words),
         "cut-off" => slots::cut_off(words),
+        "growth" => growth(words),
         other => Err(anyhow::anyhow!("no case {other}")),
     };
     let last = match result {
@@ -142,4 +147,42 @@ fn memory(words: &mut File) -> anyhow::Result<()> {
     );
     writeln!(words, "used again")?;
     Ok(())
+}
+
+/// Says how much memory there is whenever that has changed, and uses it.
+fn growth(words: &mut File) -> anyhow::Result<()> {
+    let first = total_mib()?;
+    writeln!(words, "total {first}")?;
+    let grown = loop {
+        let total = total_mib()?;
+        if total >= first + LATE {
+            break total;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    writeln!(words, "total {grown}")?;
+    let mut used = vec![0_u8; LATE_USED];
+    used.iter_mut().step_by(4096).for_each(|byte| *byte = 3);
+    let kept = used.iter().step_by(4096).filter(|byte| **byte == 3);
+    writeln!(words, "used {}", kept.count())?;
+    // Until the host has looked.
+    std::thread::sleep(Duration::from_secs(1));
+    drop(used);
+    writeln!(words, "freed")?;
+    let last = loop {
+        let total = total_mib()?;
+        if total <= first {
+            break total;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    writeln!(words, "total {last}")?;
+    Ok(())
+}
+
+fn total_mib() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib.context("no MemTotal")?.trim().parse::<u64>()? / 1024)
 }

@@ -31,6 +31,8 @@ pub(crate) const MEMORY_MIB: u64 = 256;
 pub(crate) struct Devices {
     pub(crate) nets: Vec<(NetConfig, OwnedFd)>,
     pub(crate) disks: Vec<(DiskConfig, OwnedFd)>,
+    /// Memory that can come later, MiB.
+    pub(crate) late_mib: u64,
 }
 
 pub(crate) struct Machine {
@@ -90,6 +92,7 @@ impl Machine {
             vcpus: 1,
             max_vcpus: 0,
             memory_mib: MEMORY_MIB,
+            max_memory_mib: MEMORY_MIB + devices.late_mib,
             kernel,
             initramfs: "/init".into(),
             kernel_parameters: format!("{}={case}", guest::MARK),
@@ -119,7 +122,7 @@ impl Machine {
     }
 
     /// Asks; an answer that is a refusal is an error.
-    fn ask(&self, request: &Request, fds: &[OwnedFd]) -> anyhow::Result<Answer> {
+    pub(crate) fn ask(&self, request: &Request, fds: &[OwnedFd]) -> anyhow::Result<Answer> {
         self.send(request, fds)?;
         match self.message()? {
             Message::Answer(Answer::Refused { why }) => bail!("{why}"),

@@ -3,13 +3,14 @@
 //!
 //! | module | runs |
 //! |---|---|
-//! | [`machine`], [`network`], [`memory`], [`disks`] | beside the VMM |
+//! | [`machine`], [`network`], [`memory`], [`disks`], [`growth`] | beside the VMM |
 //! | [`guest`], [`slots`] | in its guest |
 //! | [`interface`], [`pattern`] | in both |
 
 #[path = "../../../fs/tests/device/archive.rs"]
 mod archive; // One way to write an initramfs is enough.
 mod disks;
+mod growth;
 mod guest;
 mod interface;
 mod machine;
@@ -69,6 +70,10 @@ fn main() -> ExitCode {
         .case(case(
             "freed_memory_goes_back_to_the_host",
             memory::freed_memory_goes_back_to_the_host,
+        ))
+        .case(case(
+            "memory_comes_to_a_running_guest_and_goes",
+            growth::memory_comes_and_goes,
         ))
         .main()
 }

@@ -43,7 +43,14 @@ pub(crate) fn packets_go_both_ways(when: When) -> anyhow::Result<()> {
         When::AtStart => {
             let nets = vec![(config, tap_fd)];
             let disks = Vec::new();
-            Machine::start("network", Devices { nets, disks })?
+            Machine::start(
+                "network",
+                Devices {
+                    nets,
+                    disks,
+                    ..Devices::default()
+                },
+            )?
         }
         When::Later => {
             let mut machine = Machine::start("plugged-network", Devices::default())?;

@@ -29,6 +29,8 @@ pub(crate) struct Shape {
     pub(crate) vcpus: u32,
     pub(crate) max_vcpus: u32,
     pub(crate) memory_mib: u64,
+    /// 0: no more than at its start.
+    pub(crate) max_memory_mib: u64,
     pub(crate) parameters: &'static str,
 }
 
@@ -38,6 +40,7 @@ impl Shape {
         MachineConfig {
             vcpus: self.vcpus,
             max_vcpus: self.max_vcpus,
+            max_memory_mib: self.max_memory_mib,
             memory_mib: self.memory_mib,
             kernel: "vmlinux".into(),
             initramfs: "initramfs.cpio".into(),
@@ -56,6 +59,7 @@ impl Default for Shape {
             vcpus: 1,
             max_vcpus: 0,
             memory_mib: 256,
+            max_memory_mib: 0,
             parameters: "",
         }
     }

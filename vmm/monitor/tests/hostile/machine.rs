@@ -87,6 +87,7 @@ impl Machine {
             machine: MachineConfig {
                 vcpus: 1,
                 max_vcpus: 0,
+                max_memory_mib: 0,
                 memory_mib: MEMORY_MIB,
                 kernel: "kernel".into(),
                 initramfs: "initramfs".into(),

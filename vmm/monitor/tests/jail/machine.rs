@@ -68,6 +68,7 @@ impl Machine {
             machine: MachineConfig {
                 vcpus: VCPUS,
                 max_vcpus: MOST_VCPUS,
+                max_memory_mib: 0,
                 memory_mib: 128,
                 kernel: "/kernel".into(),
                 initramfs: "/initramfs".into(),

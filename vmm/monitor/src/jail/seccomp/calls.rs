@@ -43,6 +43,9 @@ const KVM_IRQFD: u64 = 0x4020_ae76;
 /// `_IOW(KVMIO, 0x79, struct kvm_ioeventfd)`.
 const KVM_IOEVENTFD: u64 = 0x4040_ae79;
 
+/// `_IOW(KVMIO, 0x46, struct kvm_userspace_memory_region)`.
+const KVM_MEMORY: u64 = 0x4020_ae46;
+
 /// Of linux/fs.h: size, logical and physical blocks, advice on transfers,
 /// alignment, write protection; discard.
 const BLOCK_DEVICE: &[u64] = &[
@@ -153,6 +156,8 @@ pub(super) const MAIN: &[Call] = &[
     // its place: kicks and interrupts, which it is given and gives back
     (libc::SYS_eventfd2, Allowed::Always),
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_IRQFD, KVM_IOEVENTFD] }),
+    // memory that comes and goes
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_MEMORY] }),
     // a processor more: KVM's part, and its thread
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: MAKE_PROCESSOR }),
     (libc::SYS_clone, Allowed::If { argument: 0, values: &[THREAD] }),
