@@ -15,13 +15,14 @@ use crate::memory::ram;
 /// page` of 64 bytes for each page.
 const ACCOUNT: u64 = 4096 / 64;
 /// What else a kernel takes from the end of its memory while it boots: hash
-/// tables, areas per processor, the unpacked initramfs.
-const BESIDES: u64 = 16 << 20;
+/// tables, areas per processor.
+const BESIDES: u64 = 8 << 20;
 
 pub(super) fn populate(memory: &GuestMemoryMmap, images: &Images) {
-    for (start, end) in segments(&images.kernel) {
-        ram::populate(memory, GuestAddress(start), GuestAddress(end));
-    }
+    // What is in front of the kernel is what it gives out first when it is up:
+    // the unpacked initramfs goes there.
+    let end = segments(&images.kernel).into_iter().map(|(_, end)| end).max();
+    ram::populate(memory, GuestAddress(0), GuestAddress(end.unwrap_or(0)));
     let Some(low) = memory.iter().next().map(GuestMemoryRegion::len) else {
         return;
     };
