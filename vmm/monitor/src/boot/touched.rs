@@ -21,7 +21,10 @@ const BESIDES: u64 = 8 << 20;
 pub(super) fn populate(memory: &GuestMemoryMmap, images: &Images) {
     // What is in front of the kernel is what it gives out first when it is up:
     // the unpacked initramfs goes there.
-    let end = segments(&images.kernel).into_iter().map(|(_, end)| end).max();
+    let end = segments(&images.kernel)
+        .into_iter()
+        .map(|(_, end)| end)
+        .max();
     ram::populate(memory, GuestAddress(0), GuestAddress(end.unwrap_or(0)));
     let Some(low) = memory.iter().next().map(GuestMemoryRegion::len) else {
         return;

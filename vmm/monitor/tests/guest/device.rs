@@ -21,12 +21,22 @@ pub(crate) struct Device {
 impl Device {
     /// The file server of `folder/share`.
     pub(crate) fn fs(folder: &Path) -> anyhow::Result<Self> {
-        let share = Share::new(folder.join("share"))?;
-        let mut command = Command::new(lab::path("kata-mshv-fs"));
-        command.args(["--listen-fd", "3", "--share"]).arg(&share.0);
+        let (command, share) = file_server(folder)?;
         let mut device = Self::start(command, folder, Vec::new())?;
         device.share = Some(share);
         Ok(device)
+    }
+
+    /// The same, for a VMM that connects to the socket `path` by itself.
+    #[allow(dead_code)] // Not ours; others do.
+    pub(crate) fn fs_at(folder: &Path, path: &Path) -> anyhow::Result<Self> {
+        let (mut command, share) = file_server(folder)?;
+        pass(&mut command, vec![UnixListener::bind(path)?.into()])?;
+        Ok(Self {
+            process: command.spawn().context("start a device")?,
+            front_end: None,
+            share: Some(share),
+        })
     }
 
     /// The socket device, and our end of its handover socket.
@@ -61,6 +71,14 @@ impl Drop for Device {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// As it is started, but for its socket.
+fn file_server(folder: &Path) -> anyhow::Result<(Command, Share)> {
+    let share = Share::new(folder.join("share"))?;
+    let mut command = Command::new(lab::path("kata-mshv-fs"));
+    command.args(["--listen-fd", "3", "--share"]).arg(&share.0);
+    Ok((command, share))
 }
 
 /// A mount of its own whose later mounts the file server sees: it refuses any

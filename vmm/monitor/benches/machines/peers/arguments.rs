@@ -49,16 +49,29 @@ pub(super) fn firecracker(
     Ok(())
 }
 
+/// Besides [`cloud_hypervisor`]'s.
+pub(super) fn for_pods(command: &mut Command, folder: &Path) {
+    let share = folder.join("fs");
+    command
+        .arg("--fs")
+        .arg(format!("tag=share,socket={}", share.display()));
+    command.args(["--balloon", "size=0,free_page_reporting=on"]);
+}
+
 pub(super) fn cloud_hypervisor(
     command: &mut Command,
     images: &Images,
     memory_mib: u64,
     vsock: Option<&Path>,
+    shared: bool,
 ) {
     command.arg("--kernel").arg(&images.kernel);
     command.arg("--initramfs").arg(&images.initramfs);
     command.args(["--cmdline", KERNEL, "--cpus", "boot=1"]);
-    command.arg("--memory").arg(format!("size={memory_mib}M"));
+    let shared = if shared { "on" } else { "off" };
+    command
+        .arg("--memory")
+        .arg(format!("size={memory_mib}M,shared={shared}"));
     command.args(["--serial", "tty", "--console", "off"]);
     if let Some(path) = vsock {
         command

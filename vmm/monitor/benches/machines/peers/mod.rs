@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 
 use crate::agent::Agent;
 use crate::contest::{Boot, Images};
+use crate::device::Device;
 use crate::{memory, tiny};
 
 /// What they are called, as files too.
@@ -27,11 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Peer {
     Firecracker,
     CloudHypervisor,
+    /// With the devices of a pod's machine: a share served by our file server,
+    /// which takes memory that can be shared, and a balloon.
+    CloudHypervisorForPods,
 }
 
 /// Those that are there.
 pub(crate) fn present() -> Vec<Peer> {
-    let known = [Peer::Firecracker, Peer::CloudHypervisor];
+    let known = [
+        Peer::Firecracker,
+        Peer::CloudHypervisor,
+        Peer::CloudHypervisorForPods,
+    ];
     known.into_iter().filter(|peer| peer.is_there()).collect()
 }
 
@@ -40,11 +48,19 @@ impl Peer {
         match self {
             Self::Firecracker => "firecracker",
             Self::CloudHypervisor => "cloud-hypervisor",
+            Self::CloudHypervisorForPods => "  with share",
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Firecracker => "firecracker",
+            Self::CloudHypervisor | Self::CloudHypervisorForPods => "cloud-hypervisor",
         }
     }
 
     fn is_there(self) -> bool {
-        lab::find(self.name()).is_some()
+        lab::find(self.file()).is_some()
     }
 
     /// Linux with a vsock device, until the agent has said hello.
@@ -53,13 +69,18 @@ impl Peer {
         let socket = folder.path().join("vsock");
         // Where either has the guest's connections to a port of the host's.
         let listener = UnixListener::bind(format!("{}_{}", socket.display(), ports::CONTROL))?;
+        let began = Instant::now();
+        let share = folder.path().join("fs");
+        let _server = match self {
+            Self::CloudHypervisorForPods => Some(Device::fs_at(folder.path(), &share)?),
+            Self::Firecracker | Self::CloudHypervisor => None,
+        };
         let mut running = self.start(folder.path(), images, memory_mib, Some(&socket))?;
         let stream = accept(&listener).with_context(|| running.said());
         let _agent = Agent::connect(stream?)?;
-        let hello = running.began.elapsed();
         Ok(Boot {
-            everything: hello,
-            hello,
+            everything: began.elapsed(),
+            hello: running.began.elapsed(),
             own_kib: memory::own(running.process.id(), memory_mib)?,
         })
     }
@@ -79,13 +100,17 @@ impl Peer {
         memory_mib: u64,
         vsock: Option<&Path>,
     ) -> anyhow::Result<Running> {
-        let mut command = Command::new(lab::path(self.name()));
+        let mut command = Command::new(lab::path(self.file()));
         match self {
             Self::Firecracker => {
                 arguments::firecracker(&mut command, folder, images, memory_mib, vsock)?;
             }
             Self::CloudHypervisor => {
-                arguments::cloud_hypervisor(&mut command, images, memory_mib, vsock);
+                arguments::cloud_hypervisor(&mut command, images, memory_mib, vsock, false);
+            }
+            Self::CloudHypervisorForPods => {
+                arguments::cloud_hypervisor(&mut command, images, memory_mib, vsock, true);
+                arguments::for_pods(&mut command, folder);
             }
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
