@@ -2,8 +2,6 @@
 
 #![allow(unsafe_code)] // mmap(2) and madvise(2) take memory by its address.
 
-use std::io;
-use std::os::fd::AsRawFd;
 use std::ptr;
 
 use vm_memory::FileOffset;
@@ -13,38 +11,57 @@ use vm_memory::mmap::{MmapRegion, MmapRegionBuilder, MmapRegionError};
 pub(super) const HUGE_PAGE: usize = 2 << 20;
 const SMALL_PAGE: usize = 4 << 10;
 
-/// Maps `length` bytes of a file, shared, at a multiple of [`HUGE_PAGE`]: the
-/// kernel maps a huge page of the file as one only where both are aligned. It
-/// stays mapped until the process ends, like the machine's memory, between
-/// addresses that nothing else gets.
+/// Maps `length` bytes of a file, shared, at a multiple of [`HUGE_PAGE`] if that
+/// can be had: the kernel maps a huge page of the file as one only where both are
+/// aligned.
 pub(super) fn aligned(file: FileOffset, length: usize) -> Result<MmapRegion, MmapRegionError> {
-    let failed = || MmapRegionError::Mmap(io::Error::last_os_error());
-    let reserved = length.checked_add(HUGE_PAGE).ok_or_else(failed)?;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: without MAP_FIXED this takes addresses that nothing has.
-    let start = unsafe { libc::mmap(ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
-    if start == libc::MAP_FAILED {
-        return Err(failed());
-    }
-    let address = start.cast::<u8>();
-    let place = address.wrapping_add(address.align_offset(HUGE_PAGE));
-    let offset =
-        libc::off_t::try_from(file.start()).map_err(|_| MmapRegionError::InvalidOffsetLength)?;
-    let rights = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_SHARED | libc::MAP_NORESERVE | libc::MAP_FIXED;
-    let fd = file.file().as_raw_fd();
-    // SAFETY: the addresses are within those reserved above, which are ours and
-    // hold nothing.
-    let mapped = unsafe { libc::mmap(place.cast(), length, rights, flags, fd, offset) };
-    if mapped == libc::MAP_FAILED {
-        return Err(failed());
-    }
-    // SAFETY: what was just mapped, and is never unmapped.
-    unsafe { MmapRegionBuilder::new(length).with_raw_mmap_pointer(place) }
+    let _filler = Filler::below_which_a_mapping_is_aligned(length);
+    MmapRegionBuilder::new(length)
         .with_file_offset(file)
-        .with_mmap_prot(rights)
-        .with_mmap_flags(flags & !libc::MAP_FIXED)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(libc::MAP_SHARED | libc::MAP_NORESERVE)
         .build()
+}
+
+/// Takes the addresses that would keep a mapping from being aligned, for the
+/// kernel puts each mapping right below the last one. Dropped, they are free.
+struct Filler {
+    start: *mut libc::c_void,
+    length: usize,
+}
+
+impl Filler {
+    /// None if nothing is needed, or the addresses are not to be had.
+    fn below_which_a_mapping_is_aligned(length: usize) -> Option<Self> {
+        let place = reserve(ptr::null_mut(), length, 0)?;
+        let over = place.addr() % HUGE_PAGE;
+        // SAFETY: what was just reserved, and nobody knows of.
+        unsafe { libc::munmap(place, length) };
+        if over == 0 {
+            return None;
+        }
+        let start = place.wrapping_byte_add(length.checked_sub(over)?);
+        let start = reserve(start, over, libc::MAP_FIXED_NOREPLACE)?;
+        Some(Self {
+            start,
+            length: over,
+        })
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        // SAFETY: its own addresses, which hold nothing.
+        unsafe { libc::munmap(self.start, self.length) };
+    }
+}
+
+/// Addresses that nothing has, and that nothing can be done with.
+fn reserve(at: *mut libc::c_void, length: usize, flags: libc::c_int) -> Option<*mut libc::c_void> {
+    let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: without MAP_FIXED no mapping that exists is replaced.
+    let start = unsafe { libc::mmap(at, length, libc::PROT_NONE, flags, -1, 0) };
+    (start != libc::MAP_FAILED).then_some(start)
 }
 
 /// Asks for huge pages where the host gives them on request (`shmem_enabled` =
@@ -91,11 +108,22 @@ mod tests {
     #[test]
     fn huge_pages_fit() {
         for length in [HUGE_PAGE, 3 * HUGE_PAGE + SMALL_PAGE] {
-            let region = region(length);
-            assert_eq!(region.as_ptr().align_offset(HUGE_PAGE), 0);
-            let last = length - 1;
-            region.as_volatile_slice().write_obj(7_u8, last).unwrap();
+            // Other tests map too, at the same time.
+            let aligned = || region(length).as_ptr().align_offset(HUGE_PAGE) == 0;
+            assert!((0..50).any(|_| aligned()), "{length}");
         }
+    }
+
+    #[test]
+    fn what_is_dropped_is_unmapped() {
+        let mapped = || std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages = |text: String| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+        let before = pages(mapped());
+        for _ in 0..100 {
+            drop(region(1 << 30));
+        }
+        // Much less than all of them; other tests map too.
+        assert!(pages(mapped()) < before + (20 << 30) / 4096);
     }
 
     #[test]
