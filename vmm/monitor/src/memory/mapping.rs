@@ -2,8 +2,6 @@
 
 #![allow(unsafe_code)] // mmap(2) and madvise(2) take memory by its address.
 
-use std::ptr;
-
 use vm_memory::FileOffset;
 use vm_memory::mmap::{MmapRegion, MmapRegionBuilder, MmapRegionError};
 
@@ -15,7 +13,14 @@ const SMALL_PAGE: usize = 4 << 10;
 /// can be had: the kernel maps a huge page of the file as one only where both are
 /// aligned.
 pub(super) fn aligned(file: FileOffset, length: usize) -> Result<MmapRegion, MmapRegionError> {
-    let _filler = Filler::below_which_a_mapping_is_aligned(length);
+    let anywhere = map(file.clone(), length)?;
+    let place = anywhere.as_ptr();
+    drop(anywhere);
+    let _filler = Filler::below_which_a_mapping_is_aligned(place, length);
+    map(file, length)
+}
+
+fn map(file: FileOffset, length: usize) -> Result<MmapRegion, MmapRegionError> {
     MmapRegionBuilder::new(length)
         .with_file_offset(file)
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
@@ -31,19 +36,22 @@ struct Filler {
 }
 
 impl Filler {
-    /// None if nothing is needed, or the addresses are not to be had.
-    fn below_which_a_mapping_is_aligned(length: usize) -> Option<Self> {
-        let place = reserve(ptr::null_mut(), length, 0)?;
+    /// `place` is where the kernel puts the mapping without it. None if nothing
+    /// is needed, or the addresses are not to be had.
+    fn below_which_a_mapping_is_aligned(place: *mut u8, length: usize) -> Option<Self> {
         let over = place.addr() % HUGE_PAGE;
-        // SAFETY: what was just reserved, and nobody knows of.
-        unsafe { libc::munmap(place, length) };
         if over == 0 {
             return None;
         }
-        let start = place.wrapping_byte_add(length.checked_sub(over)?);
-        let start = reserve(start, over, libc::MAP_FIXED_NOREPLACE)?;
-        Some(Self {
-            start,
+        let start = place.wrapping_add(length.checked_sub(over)?).cast();
+        let flags = libc::MAP_FIXED_NOREPLACE
+            | libc::MAP_PRIVATE
+            | libc::MAP_ANONYMOUS
+            | libc::MAP_NORESERVE;
+        // SAFETY: no mapping that exists is replaced.
+        let got = unsafe { libc::mmap(start, over, libc::PROT_NONE, flags, -1, 0) };
+        (got != libc::MAP_FAILED).then_some(Self {
+            start: got,
             length: over,
         })
     }
@@ -54,14 +62,6 @@ impl Drop for Filler {
         // SAFETY: its own addresses, which hold nothing.
         unsafe { libc::munmap(self.start, self.length) };
     }
-}
-
-/// Addresses that nothing has, and that nothing can be done with.
-fn reserve(at: *mut libc::c_void, length: usize, flags: libc::c_int) -> Option<*mut libc::c_void> {
-    let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: without MAP_FIXED no mapping that exists is replaced.
-    let start = unsafe { libc::mmap(at, length, libc::PROT_NONE, flags, -1, 0) };
-    (start != libc::MAP_FAILED).then_some(start)
 }
 
 /// Asks for huge pages where the host gives them on request (`shmem_enabled` =
