@@ -236,14 +236,17 @@ async fn read_line(
 mod tests {
     use super::*;
 
-    fn sh(script: &str) -> Process {
-        let program = Program {
+    fn shell() -> Program<'static> {
+        Program {
             name: "sh",
             path: Path::new("/bin/sh"),
             key: "none",
             rights: Rights::Inherited,
-        };
-        Process::spawn(&program, &["-c".to_owned(), script.to_owned()], Vec::new()).unwrap()
+        }
+    }
+
+    fn sh(script: &str) -> Process {
+        Process::spawn(&shell(), &["-c".to_owned(), script.to_owned()], Vec::new()).unwrap()
     }
 
     #[tokio::test]
@@ -292,16 +295,10 @@ mod tests {
     #[tokio::test]
     async fn the_environment_stays_here() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let program = Program {
-            name: "sh",
-            path: Path::new("/bin/sh"),
-            key: "none",
-            rights: Rights::Inherited,
-        };
         // The kernel's own record, before the shell adds anything.
         let args = ["-c", "/bin/cat /proc/$$/environ >&3"].map(str::to_owned);
         assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
-        let process = Process::spawn(&program, &args, vec![theirs.into()]).unwrap();
+        let process = Process::spawn(&shell(), &args, vec![theirs.into()]).unwrap();
         let status = process.ended().await;
         assert!(status.success(), "{}", process.obituary(status));
         let mut text = String::new();
@@ -312,14 +309,8 @@ mod tests {
     #[tokio::test]
     async fn descriptors_arrive_in_their_order() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let program = Program {
-            name: "sh",
-            path: Path::new("/bin/sh"),
-            key: "none",
-            rights: Rights::Inherited,
-        };
         let args = ["-c".to_owned(), "echo three >&3".to_owned()];
-        let process = Process::spawn(&program, &args, vec![theirs.into()]).unwrap();
+        let process = Process::spawn(&shell(), &args, vec![theirs.into()]).unwrap();
         process.ended().await;
         let mut text = String::new();
         std::io::Read::read_to_string(&mut &ours, &mut text).unwrap();

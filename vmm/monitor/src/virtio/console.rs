@@ -112,10 +112,7 @@ impl Device for Console {
         self.output.flush_line();
         match served {
             Ok(()) => Ok(Served::Quiet),
-            Err(_) => {
-                self.running = None;
-                Ok(Served::NeedsReset)
-            }
+            Err(_) => Ok(Served::broken(&mut self.running)),
         }
     }
 

@@ -113,6 +113,15 @@ pub enum Served {
     NeedsReset,
 }
 
+impl Served {
+    /// Of a device whose queue makes no sense: what it worked with is dropped,
+    /// so that nothing is watched until the driver has reset the device.
+    pub fn broken<R>(running: &mut Option<R>) -> Self {
+        *running = None;
+        Self::NeedsReset
+    }
+}
+
 /// What a device works with between start and stop.
 pub struct Start {
     /// What the driver accepted of the features offered.

@@ -146,10 +146,7 @@ impl Device for Balloon {
         };
         match running.serve(usize::from(source), is_poisoned) {
             Ok(()) => Ok(Served::Quiet),
-            Err(_) => {
-                self.running = None;
-                Ok(Served::NeedsReset)
-            }
+            Err(_) => Ok(Served::broken(&mut self.running)),
         }
     }
 

@@ -153,10 +153,7 @@ impl Device for Disk {
         match running.serve(source) {
             Ok(()) => Ok(Served::Quiet),
             Err(ServeError::Engine(error)) => Err(error.into()),
-            Err(ServeError::Queue) => {
-                self.running = None;
-                Ok(Served::NeedsReset)
-            }
+            Err(ServeError::Queue) => Ok(Served::broken(&mut self.running)),
         }
     }
 

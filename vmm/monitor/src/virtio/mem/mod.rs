@@ -254,10 +254,7 @@ impl Device for Mem {
         }
         match self.answer_one() {
             Ok(served) => Ok(served),
-            Err(_) => {
-                self.running = None;
-                Ok(Served::NeedsReset)
-            }
+            Err(_) => Ok(Served::broken(&mut self.running)),
         }
     }
 
@@ -272,10 +269,7 @@ impl Device for Mem {
         ring.call_again();
         match shown {
             Ok(()) => Ok(Served::Quiet),
-            Err(_) => {
-                self.running = None;
-                Ok(Served::NeedsReset)
-            }
+            Err(_) => Ok(Served::broken(&mut self.running)),
         }
     }
 

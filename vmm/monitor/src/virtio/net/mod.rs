@@ -218,11 +218,7 @@ impl Device for Net {
         match running.serve(source, &self.taps) {
             Ok(link) => Ok(self.note(link)),
             Err(pair::Error::Events(error)) => Err(events(error)),
-            Err(pair::Error::Queue(_)) => {
-                // Nothing is watched until the driver has reset the device.
-                self.running = None;
-                Ok(Served::NeedsReset)
-            }
+            Err(pair::Error::Queue(_)) => Ok(Served::broken(&mut self.running)),
         }
     }
 
