@@ -6,7 +6,8 @@
 //! |---|---|
 //! | [`virtio_2_7_split_queue`] | rings and chains, against a model of both |
 //! | [`virtio_4_2_mmio`] | accesses to a device's registers, against a model |
-//! | [`virtio_5_1_network`] to [`virtio_5_10_socket`] | a driver of that device |
+//! | [`virtio_5_1_network`] to [`virtio_5_15_memory`] | a driver of that device |
+//! | [`virtio_5_1_6_5_control`] | its commands to an interface of several queues |
 //! | [`vhost_user_replies`] | what a device process answers |
 //! | [`control_messages`] | a message on the control socket, with descriptors |
 //! | [`boot_images`], [`boot_command_line`] | what is booted, and how |
@@ -14,8 +15,9 @@
 //! | [`agent_replies`] | what a guest's agent answers to the shim |
 //!
 //! Beside them, [`machine`] is a device behind its registers, in memory that
-//! its driver has in hand, and [`rings`] and [`driver`] what such a driver does. A target
-//! panics when the product breaks a promise; that is what a fuzzer looks for.
+//! its driver has in hand, [`rings`] and [`driver`] what such a driver does, and
+//! [`wire`] a tap. A target panics when the product breaks a promise; that is what a
+//! fuzzer looks for.
 
 // A target that cannot go on has found something, or has no kernel to run on.
 #![allow(clippy::unwrap_used)]
@@ -32,11 +34,14 @@ pub mod vhost_user_replies;
 pub mod virtio_2_7_split_queue;
 pub mod virtio_4_2_mmio;
 pub mod virtio_5_10_socket;
+pub mod virtio_5_15_memory;
+pub mod virtio_5_1_6_5_control;
 pub mod virtio_5_1_network;
 pub mod virtio_5_2_block;
 pub mod virtio_5_3_console;
 pub mod virtio_5_4_entropy;
 pub mod virtio_5_5_balloon;
+pub mod wire;
 
 /// A target: its name, and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -47,11 +52,13 @@ pub const TARGETS: &[Target] = &[
     ("virtio_2_7_split_queue", virtio_2_7_split_queue::run),
     ("virtio_4_2_mmio", virtio_4_2_mmio::run),
     ("virtio_5_1_network", virtio_5_1_network::run),
+    ("virtio_5_1_6_5_control", virtio_5_1_6_5_control::run),
     ("virtio_5_2_block", virtio_5_2_block::run),
     ("virtio_5_3_console", virtio_5_3_console::run),
     ("virtio_5_4_entropy", virtio_5_4_entropy::run),
     ("virtio_5_5_balloon", virtio_5_5_balloon::run),
     ("virtio_5_10_socket", virtio_5_10_socket::run),
+    ("virtio_5_15_memory", virtio_5_15_memory::run),
     ("vhost_user_replies", vhost_user_replies::run),
     ("control_messages", control_messages::run),
     ("boot_images", boot_images::run),
