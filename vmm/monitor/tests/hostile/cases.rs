@@ -1,7 +1,7 @@
 //! What every case has in common: what a guest did, and how its machine is then.
 
 use anyhow::{Context, ensure};
-use vmm_api::{Answer, Request, StopReason};
+use vmm_api::{Answer, Request, Stats, StopReason};
 
 use crate::driver;
 use crate::machine::Machine;
@@ -26,6 +26,14 @@ const MOST_LINES: usize = 20;
 /// A guest does as `misbehave` says and goes on: its machine is as good as
 /// before, can be asked and stopped, and has taken nothing from the host.
 pub(crate) fn survives(misbehave: impl FnOnce(&mut Script)) -> anyhow::Result<()> {
+    survives_beside(misbehave, |_| Ok(())).map(drop)
+}
+
+/// The same while the shim does as `beside` says. What the machine has done.
+pub(crate) fn survives_beside(
+    misbehave: impl FnOnce(&mut Script),
+    beside: impl FnOnce(&mut Machine) -> anyhow::Result<()>,
+) -> anyhow::Result<Stats> {
     let mut script = Script::new();
     // What is tried at the end is tried at the beginning.
     driver::check_machine(&mut script);
@@ -34,16 +42,18 @@ pub(crate) fn survives(misbehave: impl FnOnce(&mut Script)) -> anyhow::Result<()
     script.say("\nfine\n").step(Op::Halt, 0, 0, 0);
 
     let mut machine = Machine::start(&script)?;
+    beside(&mut machine)?;
     machine.says("\nfine\n")?;
     let (own, files) = (machine.own_memory()?, machine.open_files()?);
-    let stats = machine.request(&Request::Stats)?;
+    let stats = machine.stats()?;
     println!("{own} KiB, {files} descriptors, {stats:?}");
     ensure!(own <= MOST_OWN, "{own} KiB");
     ensure!(files <= MOST_FILES, "{files} descriptors are open");
     ensure!(machine.request(&Request::Stop)? == Answer::Done);
     let reason = machine.reason()?;
     ensure!(reason == StopReason::Requested, "{reason:?}");
-    ends(machine)
+    ends(machine)?;
+    Ok(stats)
 }
 
 /// A guest does as `misbehave` says, and that ends its machine, with a reason

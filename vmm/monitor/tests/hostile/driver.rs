@@ -2,7 +2,9 @@
 //! when it is to be right.
 
 use monitor::virtio::{Slot, register, status};
-use virtio_bindings::virtio_ids::{VIRTIO_ID_BALLOON, VIRTIO_ID_CONSOLE, VIRTIO_ID_RNG};
+use virtio_bindings::virtio_ids::{
+    VIRTIO_ID_BALLOON, VIRTIO_ID_CONSOLE, VIRTIO_ID_MEM, VIRTIO_ID_RNG,
+};
 
 use crate::program::Op;
 use crate::script::Script;
@@ -13,10 +15,11 @@ pub(crate) enum Device {
     Rng = 0,
     Balloon = 1,
     Console = 2,
+    Mem = 3,
 }
 
 impl Device {
-    pub(crate) const ALL: [Self; 3] = [Self::Rng, Self::Balloon, Self::Console];
+    pub(crate) const ALL: [Self; 4] = [Self::Rng, Self::Balloon, Self::Console, Self::Mem];
 
     pub(crate) fn registers(self) -> u64 {
         Slot::new(self as usize).map_or(0, Slot::address)
@@ -27,12 +30,13 @@ impl Device {
             Self::Rng => VIRTIO_ID_RNG,
             Self::Balloon => VIRTIO_ID_BALLOON,
             Self::Console => VIRTIO_ID_CONSOLE,
+            Self::Mem => VIRTIO_ID_MEM,
         }
     }
 
     pub(crate) fn queues(self) -> u32 {
         match self {
-            Self::Rng => 1,
+            Self::Rng | Self::Mem => 1,
             Self::Balloon => 3,
             Self::Console => 2,
         }

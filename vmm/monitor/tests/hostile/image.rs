@@ -15,8 +15,8 @@ pub(crate) const STACK: u64 = 0x28_0000;
 pub(crate) const SCRIPT: u64 = 0x30_0000;
 
 /// The GiB that it has addresses for: all RAM, all devices, and such as are
-/// neither.
-const MAPPED: [u64; 6] = [0, 1, 2, 3, 4, 64];
+/// neither; 6 is where memory comes later.
+const MAPPED: [u64; 7] = [0, 1, 2, 3, 4, 6, 64];
 
 const HEADERS: u64 = 64 + 56;
 const PAGE: u64 = 4096;

@@ -16,7 +16,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use vmm_api::{
-    Answer, CONTROL_FD, Descriptor, Event, MAX_MESSAGE, MachineConfig, Message, Request, StopReason,
+    Answer, CONTROL_FD, Descriptor, Event, MAX_MESSAGE, MachineConfig, Message, Request, Stats,
+    StopReason,
 };
 
 use crate::image;
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Guest memory, MiB.
 pub(crate) const MEMORY_MIB: u64 = 64;
+/// What can come to it, MiB.
+pub(crate) const LATE_MIB: u64 = 64;
 
 pub(crate) struct Machine {
     vmm: Child,
@@ -87,7 +90,7 @@ impl Machine {
             machine: MachineConfig {
                 vcpus: 1,
                 max_vcpus: 0,
-                max_memory_mib: 0,
+                max_memory_mib: MEMORY_MIB + LATE_MIB,
                 memory_mib: MEMORY_MIB,
                 kernel: "kernel".into(),
                 initramfs: "initramfs".into(),
@@ -160,6 +163,14 @@ impl Machine {
         match self.message()? {
             Message::Answer(answer) => Ok(answer),
             other @ Message::Event(_) => bail!("{other:?} instead of an answer"),
+        }
+    }
+
+    /// What it has done so far.
+    pub(crate) fn stats(&self) -> anyhow::Result<Stats> {
+        match self.request(&Request::Stats)? {
+            Answer::Stats(stats) => Ok(stats),
+            other => bail!("{other:?} instead of counts"),
         }
     }
 

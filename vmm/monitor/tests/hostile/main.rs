@@ -8,6 +8,7 @@ mod cases;
 mod driver;
 mod image;
 mod machine;
+mod memory;
 mod program;
 mod queues;
 mod registers;
@@ -20,7 +21,8 @@ use lab::case;
 
 fn main() -> ExitCode {
     let mut suite = lab::Suite::new().file("kata-mshv-vmm", env!("CARGO_BIN_EXE_kata-mshv-vmm"));
-    for (name, body) in registers::ALL.iter().chain(queues::ALL).chain(wild::ALL) {
+    let all = [registers::ALL, queues::ALL, memory::ALL, wild::ALL];
+    for (name, body) in all.into_iter().flatten() {
         suite = suite.case(case(name, *body));
     }
     suite.main()
