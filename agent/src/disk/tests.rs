@@ -29,6 +29,14 @@ impl Kernel {
         self
     }
 
+    /// The disk is that block device.
+    fn backed_by(self, name: &str, device: &Path) -> Self {
+        let node = self.disks.dev.join(name);
+        std::fs::remove_file(&node).unwrap();
+        std::os::unix::fs::symlink(device, node).unwrap();
+        self
+    }
+
     /// What was written to a file of the driver's.
     fn told(&self, file: &str) -> String {
         let path = self.folder.path().join("sys/drivers/virtio-mmio");
@@ -77,6 +85,62 @@ async fn what_is_not_there_is_not_found() {
 #[tokio::test]
 async fn a_disk_that_nobody_uses_is_let_go_of() {
     let kernel = Kernel::new().with_disk("virtio-mmio.5", "vdb", "data");
+    kernel.disks.detach("virtio-mmio.5").await.unwrap();
+    assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
+}
+
+/// A block device of the host's, where whoever runs the tests may make one.
+struct Loop {
+    path: PathBuf,
+    _file: tempfile::NamedTempFile,
+}
+
+impl Loop {
+    fn new() -> Option<Self> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let mut command = std::process::Command::new("losetup");
+        let made = command.args(["--find", "--show"]).arg(file.path()).output();
+        let Some(made) = made.ok().filter(|made| made.status.success()) else {
+            eprintln!("not tried: no loop device can be made");
+            return None;
+        };
+        let path = String::from_utf8(made.stdout).unwrap();
+        Some(Self {
+            path: PathBuf::from(path.trim_end()),
+            _file: file,
+        })
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new("losetup");
+        assert!(
+            command
+                .arg("-d")
+                .arg(&self.path)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_somebody_has_claimed_stays() {
+    let Some(device) = Loop::new() else { return };
+    let kernel = Kernel::new()
+        .with_disk("virtio-mmio.5", "vdb", "data")
+        .backed_by("vdb", &device.path);
+    // As a mount does.
+    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+    let claim = rustix::fs::open(&device.path, flags, Mode::empty()).unwrap();
+    let refused = kernel.disks.detach("virtio-mmio.5").await.unwrap_err();
+    assert!(matches!(refused, DiskError::InUse { .. }), "{refused}");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(kernel.told("unbind"), "");
+    drop(claim);
     kernel.disks.detach("virtio-mmio.5").await.unwrap();
     assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
 }

@@ -10,7 +10,7 @@ use vm_memory::GuestMemoryMmap;
 
 use super::cpuid::Template;
 use super::gate::Wanted;
-use super::thread::{Surroundings, Thread, ThreadError};
+use super::thread::{NotStarted, Surroundings, Thread, ThreadError};
 use super::vcpu::{Vcpu, VcpuError};
 
 /// The number of processors stays, or is not what was asked for.
@@ -82,9 +82,16 @@ impl Processors {
     }
 
     fn run(&mut self, vcpu: Vcpu) -> Result<(), ThreadError> {
-        let thread = Thread::start(vcpu, self.around.clone())?;
-        self.threads.push(thread);
-        Ok(())
+        match Thread::start(vcpu, self.around.clone()) {
+            Ok(thread) => {
+                self.threads.push(thread);
+                Ok(())
+            }
+            Err(NotStarted { vcpu, why }) => {
+                self.idle.extend(vcpu);
+                Err(why)
+            }
+        }
     }
 
     /// How many run.

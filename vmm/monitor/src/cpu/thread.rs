@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
@@ -38,8 +38,16 @@ pub enum ThreadError {
     },
 }
 
+/// A processor without a thread. KVM makes none of that number again.
+pub struct NotStarted {
+    /// As it was.
+    pub vcpu: Option<Vcpu>,
+    /// Why.
+    pub why: ThreadError,
+}
+
 /// A running processor.
-pub struct Thread(JoinHandle<Vcpu>);
+pub struct Thread(JoinHandle<Option<Vcpu>>);
 
 /// What a processor works with.
 #[derive(Clone)]
@@ -67,14 +75,19 @@ impl Thread {
     ///
     /// # Errors
     /// When there can be no more threads.
-    pub fn start(vcpu: Vcpu, around: Surroundings) -> Result<Self, ThreadError> {
+    pub fn start(vcpu: Vcpu, around: Surroundings) -> Result<Self, NotStarted> {
         let id = vcpu.id;
-        std::thread::Builder::new()
+        // What a thread is given is lost with one that does not start.
+        let place = Arc::new(Mutex::new(Some(vcpu)));
+        let taken = Arc::clone(&place);
+        let started = std::thread::Builder::new()
             .name(format!("vcpu{id}"))
             .stack_size(STACK)
-            .spawn(move || confined(vcpu, &around))
-            .map(Self)
-            .map_err(|source| ThreadError::Spawn { id, source })
+            .spawn(move || take(&taken).map(|vcpu| confined(vcpu, &around)));
+        started.map(Self).map_err(|source| NotStarted {
+            vcpu: take(&place),
+            why: ThreadError::Spawn { id, source },
+        })
     }
 
     /// Gets it out of the guest, to look at its gate.
@@ -86,8 +99,12 @@ impl Thread {
     /// Waits for its end, and returns the processor as it left it.
     pub fn join(self) -> Option<Vcpu> {
         // A panic has been reported by the thread itself.
-        self.0.join().ok()
+        self.0.join().ok().flatten()
     }
+}
+
+fn take(place: &Mutex<Option<Vcpu>>) -> Option<Vcpu> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn confined(mut vcpu: Vcpu, around: &Surroundings) -> Vcpu {

@@ -4,6 +4,7 @@ use std::fs::{self, DirEntry};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use nix::libc::{self, RLIM_INFINITY};
 use vmm_api::{Answer, Request};
 
 use crate::agent::Agent;
@@ -16,6 +17,7 @@ pub(crate) const ALL: &[Case] = &[
     ("sixteen_processors_boot", || boots(16)),
     ("processors_come_and_go", processors_come_and_go),
     ("processors_come_to_a_paused_machine", processors_come_to_a_paused_machine),
+    ("a_processor_without_a_thread_gets_one_later", a_processor_without_a_thread_gets_one_later),
     ("impossible_numbers_of_processors_are_refused", impossible_numbers_of_processors_are_refused),
     ("a_processor_that_is_not_made_does_not_come_online", a_processor_that_is_not_made_does_not_come_online),
     ("a_guest_that_loses_a_processor_can_still_be_stopped", a_guest_that_loses_a_processor_can_still_be_stopped),
@@ -96,6 +98,47 @@ fn impossible_numbers_of_processors_are_refused() -> anyhow::Result<()> {
     }
     ensure!(threads(&machine)? == 1);
     agent.is_there()
+}
+
+/// Address space for all of a processor but its thread's stack. KVM does not
+/// make one of the same number twice.
+fn a_processor_without_a_thread_gets_one_later() -> anyhow::Result<()> {
+    let (machine, agent) = start(1, 3)?;
+    resize(&machine, 2)?;
+    agent.set_processors(2)?;
+    let before = address_space(&machine)?;
+    limit_address_space(&machine, before + (64 << 10))?;
+    let refused = machine.request(&Request::ResizeVcpus { vcpus: 3 });
+    let why = refused.err().context("there was room")?.to_string();
+    ensure!(why.contains("start the thread of processor 2"), "{why}");
+    ensure!(threads(&machine)? == 2 && machine.stats()?.vcpus == 2);
+    agent.is_there()?;
+    limit_address_space(&machine, RLIM_INFINITY)?;
+    resize(&machine, 3)?;
+    agent.set_processors(3)?;
+    ensure!(threads(&machine)? == 3);
+    agent.is_there()
+}
+
+/// Bytes.
+fn address_space(machine: &Machine) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/statm", machine.vmm.id()))?;
+    let pages = text.split(' ').next().context("no numbers")?;
+    Ok(pages.parse::<u64>()? * 4096)
+}
+
+#[allow(unsafe_code)] // Limits of another process have no safe wrapper.
+fn limit_address_space(machine: &Machine, bytes: u64) -> anyhow::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: RLIM_INFINITY,
+    };
+    let pid = i32::try_from(machine.vmm.id())?;
+    // SAFETY: the kernel reads the limits during the call, and writes none back.
+    let set =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &raw const limit, std::ptr::null_mut()) };
+    nix::errno::Errno::result(set)?;
+    Ok(())
 }
 
 /// By which the other cases know that those that come have run.
