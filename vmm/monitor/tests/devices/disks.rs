@@ -69,6 +69,15 @@ fn file() -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// A disk comes to that slot, for which the guest has waited.
+pub(crate) fn signal(machine: &Machine, slot: &str) -> anyhow::Result<()> {
+    let file = tempfile::tempfile()?;
+    file.set_len(512)?;
+    let came = machine.attach(Pluggable::Disk(config("signal", true, 1)), file.into())?;
+    ensure!(came == slot, "{came} instead of {slot}");
+    Ok(())
+}
+
 fn fd(file: &File) -> anyhow::Result<OwnedFd> {
     Ok(file.try_clone()?.into())
 }
