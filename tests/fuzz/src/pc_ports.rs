@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use kvm_ioctls::VcpuExit;
 use monitor::exits::{Counts, Exits, Next};
 use monitor::memory::{layout, ram};
-use monitor::ports::{EXIT, Ports};
+use monitor::ports::{Console, EXIT, Lost, Ports};
 use monitor::virtio::slots::Slots;
 use vm_memory::Bytes;
 use vmm_api::StopReason;
@@ -55,9 +55,11 @@ pub fn run(data: &[u8]) {
     let (mut reader, console) = UnixStream::pair().unwrap();
     reader.set_nonblocking(true).unwrap();
     let memory = ram::allocate(MEMORY_MIB).unwrap();
+    let lost = Lost::default();
+    let console = Console::new(Some(console.into()), lost.clone()).unwrap();
     let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
     let exits = Exits {
-        ports: Ports::new(Some(console.into()), interrupt, memory.clone()).unwrap(),
+        ports: Ports::new(console, interrupt, memory.clone()),
         slots: Arc::new(Slots::new().unwrap()),
         counts: Counts::default(),
     };
@@ -73,10 +75,10 @@ pub fn run(data: &[u8]) {
         };
         leave(&exits, step);
     }
-    let lost = exits.ports.flush();
+    exits.ports.flush();
     let mut text = vec![0; 1 << 20];
     let read = reader.read(&mut text).unwrap_or(0);
-    assert!(read as u64 + lost < 1 << 20);
+    assert!(read as u64 + lost.bytes() < 1 << 20);
 }
 
 fn leave(exits: &Exits, step: Step) {

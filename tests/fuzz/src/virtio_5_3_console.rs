@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 
+use monitor::ports::{self, Lost};
 use monitor::virtio::console::Console;
 
 use crate::driver;
@@ -13,7 +14,8 @@ use crate::machine::Machine;
 pub fn run(data: &[u8]) {
     let (mut reader, output) = UnixStream::pair().unwrap();
     reader.set_nonblocking(true).unwrap();
-    let machine = Machine::new(Box::new(Console::new(output.into()).unwrap()));
+    let output = ports::Console::new(Some(output.into()), Lost::default()).unwrap();
+    let machine = Machine::new(Box::new(Console::new(output)));
     driver::drive(machine, &[64; 2], data, &mut |bytes| {
         let mut room = vec![0; bytes.len()];
         match reader.read(&mut room) {

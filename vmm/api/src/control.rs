@@ -194,7 +194,7 @@ pub struct Stats {
     pub register_exits: u64,
     /// Exits to the VMM for anything else.
     pub other_exits: u64,
-    /// Bytes of the console that nobody took in time.
+    /// Bytes of its consoles that nobody took in time.
     pub console_lost: u64,
 }
 

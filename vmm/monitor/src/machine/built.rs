@@ -21,7 +21,7 @@ use crate::exits::{Counts, Exits};
 use crate::memory::layout::Range;
 use crate::memory::ram::{self, Growing, RamError};
 use crate::over::Over;
-use crate::ports::Ports;
+use crate::ports::{Console, Lost, Ports};
 use crate::virtio::Slot;
 use crate::virtio::blk::engine::Engine;
 use crate::virtio::mem::{BLOCK, Target};
@@ -81,6 +81,7 @@ pub struct Built {
     pub(super) memory: GuestMemoryMmap,
     pub(super) growth: Growth,
     pub(super) disks: Engine,
+    pub(super) lost: Lost,
     pub(super) events: Events,
 }
 
@@ -143,6 +144,7 @@ impl Built {
             memory,
             growth,
             disks: setup.disks,
+            lost: setup.lost,
             events: events.clone(),
         })
     }
@@ -224,16 +226,12 @@ fn processors(vm: &VmFd, mould: &Mould, count: u8) -> Result<Vec<Vcpu>, BuildErr
     Ok(made.collect::<Result<_, _>>()?)
 }
 
-fn serial_port(
-    vm: &VmFd,
-    console: Option<OwnedFd>,
-    memory: GuestMemoryMmap,
-) -> Result<Ports, BuildError> {
+fn serial_port(vm: &VmFd, console: Console, memory: GuestMemoryMmap) -> Result<Ports, BuildError> {
     let interrupt = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)
         .map_err(system_step("make an event of the serial port's interrupt"))?;
     vm.register_irqfd(&interrupt, Ports::SERIAL_LINE)
         .map_err(kvm_step("connect the serial port's interrupt"))?;
-    Ports::new(console, interrupt, memory).map_err(system_step("use the console's descriptor"))
+    Ok(Ports::new(console, interrupt, memory))
 }
 
 /// RAM in slots from 0 on, then the device registers, which the guest can only

@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::exits::Exits;
 use crate::jail::{Filter, FilterError, Kind};
 use crate::over::Over;
+use crate::ports::Lost;
 use crate::virtio::Slot;
 use crate::virtio::blk;
 use crate::virtio::blk::engine::Engine;
@@ -46,6 +47,8 @@ pub struct Running {
     memory: GuestMemoryMmap,
     growth: Growth,
     disks: Engine,
+    /// Of its consoles.
+    lost: Lost,
     events: Events,
 }
 
@@ -70,6 +73,7 @@ impl Running {
             memory: built.memory,
             growth: built.growth,
             disks: built.disks,
+            lost: built.lost,
             events: built.events,
         })
     }
@@ -164,6 +168,7 @@ impl Running {
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        self.flush_console();
         let counts = &self.exits.counts;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -172,7 +177,7 @@ impl Running {
             port_exits: read(&counts.port),
             register_exits: read(&counts.register),
             other_exits: read(&counts.other),
-            console_lost: self.exits.ports.flush(),
+            console_lost: self.lost.bytes(),
         }
     }
 

@@ -7,15 +7,13 @@ mod console;
 mod keyboard;
 mod serial;
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vm_memory::GuestMemoryMmap;
 use vmm_api::StopReason;
 use vmm_sys_util::eventfd::EventFd;
 
-pub use console::Console;
+pub use console::{Console, Lost};
 use serial::SerialPort;
 
 /// A chip behind some ports.
@@ -47,20 +45,14 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// With a serial port that writes to `console`, if there is one, and
-    /// interrupts by `interrupt`.
-    ///
-    /// # Errors
-    /// When the console cannot be written to without waiting.
-    pub fn new(
-        console: Option<OwnedFd>,
-        interrupt: EventFd,
-        memory: GuestMemoryMmap,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            serial: Mutex::new(SerialPort::new(interrupt, Console::new(console)?)),
+    /// With a serial port that writes to `console`, and interrupts by
+    /// `interrupt`.
+    #[must_use]
+    pub fn new(console: Console, interrupt: EventFd, memory: GuestMemoryMmap) -> Self {
+        Self {
+            serial: Mutex::new(SerialPort::new(interrupt, console)),
             memory,
-        })
+        }
     }
 
     /// GSI of the serial port.
@@ -89,9 +81,9 @@ impl Ports {
         });
     }
 
-    /// Writes out what the console still holds. Bytes that it has lost so far.
-    pub fn flush(&self) -> u64 {
-        self.serial().flush()
+    /// Writes out what the console still holds.
+    pub fn flush(&self) {
+        self.serial().flush();
     }
 
     fn serial(&self) -> MutexGuard<'_, SerialPort> {
@@ -113,6 +105,7 @@ mod tests {
     use crate::memory::layout::RESET_FLAG;
     use crate::memory::ram;
     use std::io::Read;
+    use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
     use vm_memory::Bytes;
     use vmm_sys_util::eventfd::EFD_NONBLOCK;
@@ -120,7 +113,8 @@ mod tests {
     fn ports(console: Option<OwnedFd>) -> (Ports, GuestMemoryMmap) {
         let memory = ram::allocate(64).unwrap();
         let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
-        let ports = Ports::new(console, interrupt, memory.clone()).unwrap();
+        let console = Console::new(console, Lost::default()).unwrap();
+        let ports = Ports::new(console, interrupt, memory.clone());
         (ports, memory)
     }
 
@@ -131,7 +125,7 @@ mod tests {
         for byte in b"hello\nrest" {
             assert_eq!(ports.write(serial::FIRST, &[*byte]), None);
         }
-        assert_eq!(ports.flush(), 0);
+        ports.flush();
         drop(ports);
         let mut text = String::new();
         ours.read_to_string(&mut text).unwrap();

@@ -43,9 +43,7 @@ impl SerialPort {
         self.0.read(offset)
     }
 
-    pub(super) fn flush(&mut self) -> u64 {
-        let console = self.0.writer_mut();
-        console.flush_line();
-        console.lost()
+    pub(super) fn flush(&mut self) {
+        self.0.writer_mut().flush_line();
     }
 }

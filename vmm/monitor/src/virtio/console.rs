@@ -6,8 +6,7 @@
 //! that one is there before any driver is.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 
 use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
@@ -49,16 +48,13 @@ struct Running {
 }
 
 impl Console {
-    /// That writes to `output`: a pipe, a socket or a file, which may be the
-    /// serial port's. What is written faster than it is read is lost.
-    ///
-    /// # Errors
-    /// When `output` cannot be set not to block.
-    pub fn new(output: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
-            output: ports::Console::new(Some(output))?,
+    /// That writes to `output`, whose descriptor may be the serial port's.
+    #[must_use]
+    pub fn new(output: ports::Console) -> Self {
+        Self {
+            output,
             running: None,
-        })
+        }
     }
 }
 

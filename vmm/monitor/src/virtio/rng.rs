@@ -1,14 +1,14 @@
 //! The entropy device (virtio 1.2, section 5.4): one queue of buffers to fill.
 
 use std::borrow::Cow;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
-use virtio_queue::{DescriptorChain, QueueOwnedT, QueueT};
+use virtio_queue::DescriptorChain;
 use vm_memory::{Bytes, GuestMemoryMmap};
 
-use super::device::{Device, DeviceError, Interrupt, ReadyQueue, Served, Start};
-use crate::events::{Interest, Sources};
+use super::device::{Device, DeviceError, Served, Start};
+use super::ring::Ring;
+use crate::events::Sources;
 
 const NAME: &str = "rng";
 const QUEUE_SIZE: u16 = 8;
@@ -24,9 +24,8 @@ pub struct Rng {
 }
 
 struct Running {
-    queue: ReadyQueue,
+    ring: Ring,
     memory: GuestMemoryMmap,
-    interrupt: Interrupt,
     _sources: Sources,
 }
 
@@ -56,63 +55,32 @@ impl Device for Rng {
         let Some(queue) = start.queues.into_iter().next().flatten() else {
             return Ok(());
         };
-        let watched = sources.watch(borrowed(&queue.kick), 0, Interest::Readable);
+        let ring = Ring::new(queue, start.interrupt);
+        let watched = ring.watch(&mut sources, 0);
         watched.map_err(|source| DeviceError::Events {
             device: NAME,
             source,
         })?;
         self.running = Some(Running {
-            queue,
+            ring,
             memory: start.memory,
-            interrupt: start.interrupt,
             _sources: sources,
         });
         Ok(())
     }
 
     fn serve(&mut self, _source: u16) -> Result<Served, DeviceError> {
-        match &mut self.running {
-            Some(running) => Ok(running.serve()),
-            None => Ok(Served::Quiet),
+        let Some(Running { ring, memory, .. }) = &mut self.running else {
+            return Ok(Served::Quiet);
+        };
+        match ring.serve_all(memory, |chain| write(chain, memory)) {
+            Ok(()) => Ok(Served::Quiet),
+            Err(_) => Ok(Served::broken(&mut self.running)),
         }
     }
 
     fn stop(&mut self) -> Result<(), DeviceError> {
         self.running = None;
-        Ok(())
-    }
-}
-
-impl Running {
-    fn serve(&mut self) -> Served {
-        // Empty if the kick was taken already.
-        let _ = self.queue.kick.read();
-        match self.fill() {
-            Ok(()) => Served::Quiet,
-            Err(_) => Served::NeedsReset,
-        }
-    }
-
-    /// Fills what is available now, at most a queue's worth: a driver that adds
-    /// buffers as fast as they are filled would keep the thread.
-    fn fill(&mut self) -> Result<(), virtio_queue::Error> {
-        let queue = &mut self.queue.queue;
-        for _ in 0..QUEUE_SIZE {
-            let Some(chain) = queue.iter(&self.memory)?.next() else {
-                break;
-            };
-            let head = chain.head_index();
-            let written = write(chain, &self.memory);
-            queue.add_used(&self.memory, head, written)?;
-        }
-        if queue.needs_notification(&self.memory)? {
-            self.interrupt.notify();
-        }
-        if queue.iter(&self.memory)?.next().is_some() {
-            queue.go_to_previous_position();
-            // Full only if nobody has read it 2^64 times.
-            let _ = self.queue.kick.write(1);
-        }
         Ok(())
     }
 }
@@ -139,10 +107,4 @@ fn fill_random(bytes: &mut [u8]) -> bool {
     // written to.
     let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     usize::try_from(filled) == Ok(bytes.len())
-}
-
-#[allow(unsafe_code)] // The type lends its descriptor by number only.
-fn borrowed(event: &impl AsRawFd) -> BorrowedFd<'_> {
-    // SAFETY: the owner keeps the descriptor open for the borrow's life.
-    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
