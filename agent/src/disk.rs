@@ -2,6 +2,7 @@
 //! of the machine and says which; nothing in the guest notices before its
 //! driver is told to look.
 
+mod announced;
 mod slot;
 
 use std::fs::File;
@@ -39,6 +40,8 @@ pub(crate) enum DiskError {
         found: String,
         wanted: String,
     },
+    #[error("no disk {serial:?} has come")]
+    NotCome { serial: String },
     #[error("the disk {} is in use", path.display())]
     InUse { path: PathBuf },
     #[error("write out what is left for the disk {}", path.display())]
@@ -61,7 +64,7 @@ impl DiskError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Slot(_) => Code::InvalidArgument,
-            Self::Empty { .. } | Self::NoDisk { .. } => Code::NotFound,
+            Self::Empty { .. } | Self::NoDisk { .. } | Self::NotCome { .. } => Code::NotFound,
             Self::Bound { .. } => Code::AlreadyExists,
             Self::Another { .. } | Self::InUse { .. } => Code::FailedPrecondition,
             Self::Bind { .. } | Self::Flush { .. } | Self::Unbind { .. } | Self::Lost => {
@@ -75,6 +78,7 @@ impl DiskError {
 #[derive(Clone)]
 pub(crate) struct Disks {
     sys: PathBuf,
+    blocks: PathBuf,
     dev: PathBuf,
 }
 
@@ -82,6 +86,7 @@ impl Default for Disks {
     fn default() -> Self {
         Self {
             sys: "/sys/bus/platform".into(),
+            blocks: "/sys/block".into(),
             dev: "/dev".into(),
         }
     }
@@ -89,19 +94,27 @@ impl Default for Disks {
 
 impl Disks {
     /// Has a driver take the disk in `slot`, which `serial` must be the name
-    /// of. Its node is there afterwards.
+    /// of; without a slot, waits for it to come. Its node is there afterwards.
     pub(crate) async fn attach(
         &self,
         slot: &str,
         serial: String,
     ) -> Result<AttachDiskResponse, DiskError> {
+        if slot.is_empty() {
+            return self.await_announced(&serial).await;
+        }
         let (disks, slot) = (self.clone(), Slot::new(slot)?);
         aside(move || disks.take(&slot, &serial)).await
     }
 
-    /// Has the driver let go of the disk in `slot`, if nobody uses it. All that
-    /// was written is on the host then.
-    pub(crate) async fn detach(&self, slot: &str) -> Result<(), DiskError> {
+    /// Has the driver let go of the disk in `slot`, if nobody uses it; without
+    /// a slot, has the disk ready to go. All that was written is on the host
+    /// then.
+    pub(crate) async fn detach(&self, slot: &str, serial: String) -> Result<(), DiskError> {
+        if slot.is_empty() {
+            let disks = self.clone();
+            return aside(move || disks.ready_to_go(&serial)).await;
+        }
         let (disks, slot) = (self.clone(), Slot::new(slot)?);
         aside(move || disks.release(&slot)).await
     }
@@ -138,19 +151,32 @@ impl Disks {
                 wanted: serial.to_owned(),
             });
         }
-        let number = attribute(&disk, "dev");
+        Ok(self.answer(&disk))
+    }
+
+    fn answer(&self, disk: &Path) -> AttachDiskResponse {
+        let number = attribute(disk, "dev");
         let (major, minor) = number.split_once(':').unwrap_or_default();
         let number = |text: &str| text.parse().unwrap_or(0);
-        Ok(AttachDiskResponse {
-            path: self.node(&disk).to_string_lossy().into_owned(),
+        AttachDiskResponse {
+            path: self.node(disk).to_string_lossy().into_owned(),
             major: number(major),
             minor: number(minor),
             ..Default::default()
-        })
+        }
     }
 
     fn release(&self, slot: &Slot) -> Result<(), DiskError> {
-        let path = self.node(&self.block_device(slot)?);
+        self.write_out(self.node(&self.block_device(slot)?))?;
+        self.tell("unbind", slot)
+            .map_err(|source| DiskError::Unbind {
+                slot: slot.clone(),
+                source,
+            })
+    }
+
+    /// Unless somebody uses it.
+    fn write_out(&self, path: PathBuf) -> Result<(), DiskError> {
         let failed = |source| DiskError::Flush {
             path: path.clone(),
             source,
@@ -162,13 +188,7 @@ impl Disks {
             Err(Errno::BUSY) => return Err(DiskError::InUse { path }),
             opened => File::from(opened.map_err(|errno| failed(errno.into()))?),
         };
-        node.sync_all().map_err(failed)?;
-        drop(node);
-        self.tell("unbind", slot)
-            .map_err(|source| DiskError::Unbind {
-                slot: slot.clone(),
-                source,
-            })
+        node.sync_all().map_err(failed)
     }
 
     /// Writes the slot's name to a file of the driver's.

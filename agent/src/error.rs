@@ -5,6 +5,7 @@ use protocol::{Code, Failure, Id, InvalidId};
 
 use crate::container::{Action, CgroupError, State};
 use crate::disk::DiskError;
+use crate::memory::MemoryError;
 use crate::network::NetworkError;
 use crate::pod::PodError;
 use crate::processors::ProcessorsError;
@@ -57,6 +58,8 @@ pub(crate) enum AgentError {
     #[error(transparent)]
     Processors(#[from] ProcessorsError),
     #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -82,6 +85,7 @@ impl AgentError {
             | Self::NoTerminal => Code::FailedPrecondition,
             Self::Pod(PodError::Network(NetworkError::Invalid { .. })) => Code::InvalidArgument,
             Self::Processors(error) => error.code(),
+            Self::Memory(error) => error.code(),
             Self::Io(..) | Self::Pod(_) => Code::Internal,
             Self::Cgroup(error) => error.code(),
             Self::Disk(error) => error.code(),

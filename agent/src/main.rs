@@ -12,6 +12,7 @@
 //!            ├── network
 //!            ├── disk
 //!            ├── processors
+//!            ├── memory
 //!            └── events ──> host
 //! ```
 
@@ -25,6 +26,7 @@ mod helper;
 mod helpers;
 mod init;
 mod log;
+mod memory;
 mod network;
 mod oom;
 mod pod;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream;
 use protocol::agent::{
-    AttachDiskRequest, AttachDiskResponse, ContainerRequest, ContainerStatsResponse,
-    CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty, Event,
-    ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
+    AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest, ContainerRequest,
+    ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty,
+    Event, ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
     ProcessStarted, ResizeTerminalRequest, SetProcessorsRequest, SignalProcessRequest,
     UpdateContainerRequest,
 };
@@ -107,7 +107,10 @@ impl Agent for Service {
 
     async fn detach_disk(&self, _: &TtrpcContext, request: DetachDiskRequest) -> Result<Empty> {
         let detach = |sandbox: Arc<Sandbox>| async move {
-            sandbox.detach_disk(&request.slot).await.map(empty)
+            sandbox
+                .detach_disk(&request.slot, request.serial)
+                .await
+                .map(empty)
         };
         self.run(detach).await
     }
@@ -119,6 +122,17 @@ impl Agent for Service {
     ) -> Result<Empty> {
         self.run(|sandbox| async move { sandbox.set_processors(request.online).map(empty) })
             .await
+    }
+
+    async fn await_memory(&self, _: &TtrpcContext, request: AwaitMemoryRequest) -> Result<Empty> {
+        let patience = Duration::from_millis(request.patience_ms.into());
+        let wait = move |sandbox: Arc<Sandbox>| async move {
+            sandbox
+                .await_memory(request.added_mib, patience)
+                .await
+                .map(empty)
+        };
+        self.run(wait).await
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: Empty) -> Result<Empty> {

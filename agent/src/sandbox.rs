@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use protocol::Id;
 use protocol::agent::{
@@ -17,6 +18,7 @@ use crate::disk::Disks;
 use crate::error::AgentError;
 use crate::events::Events;
 use crate::helpers::Helpers;
+use crate::memory::Memory;
 use crate::oom::OomWatch;
 use crate::pod::{self, PidNamespace};
 use crate::processors;
@@ -41,6 +43,7 @@ pub(crate) struct Sandbox {
     containers: Registry<Container>,
     created: AtomicBool,
     started: Timespec,
+    memory: Memory,
 }
 
 impl Sandbox {
@@ -66,6 +69,7 @@ impl Sandbox {
             containers,
             created,
             started,
+            memory: Memory::at_boot(),
         })
     }
 
@@ -103,14 +107,19 @@ impl Sandbox {
     }
 
     /// Has the guest let go of it.
-    pub(crate) async fn detach_disk(&self, slot: &str) -> Result<()> {
-        Ok(Disks::default().detach(slot).await?)
+    pub(crate) async fn detach_disk(&self, slot: &str, serial: String) -> Result<()> {
+        Ok(Disks::default().detach(slot, serial).await?)
     }
 
     /// Has the guest's first `online` processors online, and no other one.
     pub(crate) fn set_processors(&self, online: u32) -> Result<()> {
         // Milliseconds each, and only on request: the event loop waits for it.
         Ok(processors::set_online(online)?)
+    }
+
+    /// Waits until the guest uses `added_mib` more than it booted with.
+    pub(crate) async fn await_memory(&self, added_mib: u64, patience: Duration) -> Result<()> {
+        Ok(self.memory.await_added(added_mib, patience).await?)
     }
 
     /// Ends every process and writes back what the share still owes the host.

@@ -104,6 +104,16 @@ pub const KEYS: &[Key] = &[
         "Largest VM in MiB, limits included.",
     ),
     key(
+        "guest.hotplug_vcpus",
+        integer(0, MAX_VCPUS),
+        "vCPUs that a running VM can get beyond those of its start.",
+    ),
+    key(
+        "guest.hotplug_memory_mib",
+        integer(0, MAX_MEMORY_MIB),
+        "MiB of memory that a running VM can get beyond those of its start.",
+    ),
+    key(
         "guest.boot_timeout_s",
         integer(1, 600),
         "Seconds from starting the machine to the agent's answer.",
@@ -135,6 +145,11 @@ pub const KEYS: &[Key] = &[
         "qemu.accel",
         Kind::OneOf(&["auto", "kvm", "mshv", "tcg"]),
         "QEMU accelerator.",
+    ),
+    key(
+        "qemu.disk_ports",
+        integer(0, 32),
+        "Block volumes that a VM of QEMU's can have at a time.",
     ),
     key(
         "log.level",

@@ -57,6 +57,10 @@ pub struct Guest {
     pub max_vcpus: u32,
     /// Largest VM, limits included, in MiB.
     pub max_memory_mib: u32,
+    /// vCPUs that a running VM can get beyond those of its start.
+    pub hotplug_vcpus: u32,
+    /// MiB of memory that a running VM can get beyond those of its start.
+    pub hotplug_memory_mib: u32,
     /// Seconds from starting the machine to the agent's answer.
     pub boot_timeout_s: u32,
 }
@@ -105,6 +109,8 @@ pub struct Qemu {
     pub path: PathBuf,
     /// Accelerator.
     pub accel: Accel,
+    /// Block volumes that a VM can have at a time: each has a port of its own.
+    pub disk_ports: u32,
 }
 
 /// QEMU accelerator.
@@ -157,6 +163,8 @@ impl Default for Guest {
             default_memory_mib: 2048,
             max_vcpus: 64,
             max_memory_mib: 1 << 20,
+            hotplug_vcpus: 3,
+            hotplug_memory_mib: 8192,
             boot_timeout_s: 30,
         }
     }
@@ -188,6 +196,7 @@ impl Default for Qemu {
         Self {
             path: "qemu-system-x86_64".into(),
             accel: Accel::Auto,
+            disk_ports: 4,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use protocol::agent::{
-    ContainerRequest, ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, Empty,
+    AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest, ContainerRequest,
+    ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty,
     Event, ExecProcessRequest, HelloRequest, HelloResponse, ProcessRequest, ResizeTerminalRequest,
-    SignalProcessRequest, UpdateContainerRequest,
+    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::AgentClient;
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -67,6 +68,61 @@ impl Agent {
     pub(crate) async fn create_sandbox(&self, request: &CreateSandboxRequest) -> Result<()> {
         self.client
             .create_sandbox(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    /// Has the guest take a disk, which is in `slot` or comes by itself.
+    pub(crate) async fn attach_disk(&self, slot: &str, serial: &str) -> Result<AttachDiskResponse> {
+        let request = AttachDiskRequest {
+            slot: slot.to_owned(),
+            serial: serial.to_owned(),
+            ..Default::default()
+        };
+        self.client
+            .attach_disk(deadline(), &request)
+            .await
+            .map_err(Failure::from)
+    }
+
+    /// Has the guest let go of a disk that nothing uses.
+    pub(crate) async fn detach_disk(&self, slot: &str, serial: &str) -> Result<()> {
+        let request = DetachDiskRequest {
+            slot: slot.to_owned(),
+            serial: serial.to_owned(),
+            ..Default::default()
+        };
+        self.client
+            .detach_disk(deadline(), &request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    /// Has the guest's first `online` processors online, and no other one.
+    pub(crate) async fn set_processors(&self, online: u32) -> Result<()> {
+        let request = SetProcessorsRequest {
+            online,
+            ..Default::default()
+        };
+        self.client
+            .set_processors(deadline(), &request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    /// Waits until the guest uses `added_mib` more than it booted with;
+    /// `patience` is shorter than ours.
+    pub(crate) async fn await_memory(&self, added_mib: u64, patience: Duration) -> Result<()> {
+        let request = AwaitMemoryRequest {
+            added_mib,
+            patience_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
+            ..Default::default()
+        };
+        self.client
+            .await_memory(deadline(), &request)
             .await
             .map(drop)
             .map_err(Failure::from)

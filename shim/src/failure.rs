@@ -2,9 +2,9 @@
 
 use protocol::{Code, Failure};
 
-use crate::machine::ImageError;
+use crate::machine::{AdjustError, ImageError};
 use crate::network::NetworkError;
-use crate::sandbox::{BootError, PlanError};
+use crate::sandbox::{BootError, PlanError, ResizeError, VolumeError};
 use crate::spec::SpecError;
 
 /// An error that knows its code.
@@ -44,6 +44,39 @@ impl Coded for BootError {
                 Code::Internal
             }
         }
+    }
+}
+
+impl Coded for ResizeError {
+    fn code(&self) -> Code {
+        match self {
+            Self::TooLarge(_) | Self::NoRoom { .. } => Code::ResourceExhausted,
+            Self::Machine { source, .. } => adjust(source),
+            // Slow, or at odds with its own memory: nobody's mistake.
+            Self::Guest { source, .. } => match source.code {
+                Code::DeadlineExceeded => Code::ResourceExhausted,
+                code => code,
+            },
+        }
+    }
+}
+
+impl Coded for VolumeError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Find { .. } | Self::Another { .. } | Self::Open { .. } => {
+                Code::FailedPrecondition
+            }
+            Self::Machine { source, .. } => adjust(source),
+            Self::Guest { source, .. } => source.code,
+        }
+    }
+}
+
+fn adjust(error: &AdjustError) -> Code {
+    match error {
+        AdjustError::Full { .. } => Code::ResourceExhausted,
+        _ => Code::FailedPrecondition,
     }
 }
 

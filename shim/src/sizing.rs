@@ -1,7 +1,7 @@
 //! How large a pod's VM is: the configured base, and the containers' limits
 //! on top. Requests (`cpu.shares`) do not count.
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 
 const MIB: u64 = 1 << 20;
 
@@ -12,16 +12,20 @@ pub(crate) struct Size {
     pub(crate) memory_mib: u64,
 }
 
-/// The containers' limits, summed. Zero means no limit.
+/// Limits of a container, or of several. Zero means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// CPU time per `cpu_period`, microseconds.
-    pub(crate) cpu_quota: u64,
-    /// Microseconds; without a quota meaningless.
-    pub(crate) cpu_period: u64,
+    /// CPU time, in thousand-millionths of a CPU.
+    pub(crate) cpu: u64,
     /// Bytes.
     pub(crate) memory: u64,
 }
+
+/// In the units of [`Limits::cpu`].
+const WHOLE_CPU: u64 = 1_000_000_000;
+
+/// Linux's own, where a quota comes without one (sched-bwc.rst), microseconds.
+const PERIOD: u64 = 100_000;
 
 /// Why there is no VM of the wanted size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -57,34 +61,65 @@ impl Limits {
             })?;
             Ok(u64::try_from(parsed).unwrap_or(0))
         };
-        Ok(Self {
-            cpu_quota: number(CPU_QUOTA)?,
-            cpu_period: number(CPU_PERIOD)?,
-            memory: number(MEMORY)?,
-        })
+        let cpu = cpus(number(CPU_QUOTA)?, number(CPU_PERIOD)?);
+        let memory = number(MEMORY)?;
+        Ok(Self { cpu, memory })
     }
 
-    /// The limits of a container that stands alone.
+    /// The limits of a container.
     pub(crate) fn of_container(spec: &Spec) -> Self {
         let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-        let cpu = resources.and_then(|r| r.cpu().as_ref());
-        let memory = resources.and_then(|r| r.memory().as_ref());
-        let positive = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        resources.map_or(Self::default(), |resources| Self::default().with(resources))
+    }
+
+    /// After an update by `resources`: what they do not name stays.
+    pub(crate) fn with(self, resources: &LinuxResources) -> Self {
+        let positive = |n: i64| u64::try_from(n).unwrap_or(0);
+        let cpu = resources.cpu().as_ref();
+        let quota = cpu.and_then(|cpu| cpu.quota()).map(positive);
+        let period = cpu.and_then(|cpu| cpu.period()).unwrap_or(PERIOD);
+        let memory = resources.memory().as_ref();
+        let memory = memory.and_then(|memory| memory.limit()).map(positive);
         Self {
-            cpu_quota: positive(cpu.and_then(|c| c.quota())),
-            cpu_period: cpu.and_then(|c| c.period()).unwrap_or(0),
-            memory: positive(memory.and_then(|m| m.limit())),
+            cpu: quota.map_or(self.cpu, |quota| cpus(quota, period)),
+            memory: memory.unwrap_or(self.memory),
         }
     }
 
-    /// Whole CPUs that cover the quota. The sum is rounded up once, never
-    /// each container's share.
-    fn cpus(&self) -> u64 {
-        match self.cpu_period {
-            0 => 0,
-            period => self.cpu_quota.div_ceil(period),
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_add(other.cpu),
+            memory: self.memory.saturating_add(other.memory),
         }
     }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(other.cpu),
+            memory: self.memory.saturating_sub(other.memory),
+        }
+    }
+
+    /// The larger of both, each for itself.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.max(other.cpu),
+            memory: self.memory.max(other.memory),
+        }
+    }
+
+    /// Whole CPUs that cover the limit. The sum is rounded up once, never
+    /// each container's share.
+    fn cpus(&self) -> u64 {
+        self.cpu.div_ceil(WHOLE_CPU)
+    }
+}
+
+/// Rounded down: three thirds are one.
+fn cpus(quota: u64, period: u64) -> u64 {
+    let cpus = u128::from(quota) * u128::from(WHOLE_CPU);
+    let cpus = cpus.checked_div(period.into()).unwrap_or(0);
+    u64::try_from(cpus).unwrap_or(u64::MAX)
 }
 
 impl Size {
@@ -179,13 +214,37 @@ mod tests {
         assert_eq!((size.vcpus, size.memory_mib), (3, 2080));
     }
 
+    #[test]
+    fn an_update_changes_what_it_names() {
+        let resources = |json: &str| serde_json::from_str::<LinuxResources>(json).unwrap();
+        let before = Limits {
+            cpu: 5,
+            memory: 1 << 30,
+        };
+        let after = before.with(&resources(r#"{"cpu": {"quota": 50000}}"#));
+        assert_eq!((after.cpu, after.memory), (500_000_000, 1 << 30));
+        let after = before.with(&resources(r#"{"memory": {"limit": 4096}}"#));
+        assert_eq!((after.cpu, after.memory), (5, 4096));
+        let unlimited = r#"{"cpu": {"quota": -1, "period": 100000}, "memory": {"limit": -1}}"#;
+        assert_eq!(before.with(&resources(unlimited)), Limits::default());
+    }
+
+    #[test]
+    fn three_thirds_are_one() {
+        let third = Limits {
+            cpu: cpus(100_000, 300_000),
+            memory: 0,
+        };
+        assert_eq!(third.plus(third).plus(third).cpus(), 1);
+    }
+
     proptest! {
         #[test]
         fn never_smaller_than_the_base_and_never_above_the_maximum(
-            cpu_quota in any::<u64>(), cpu_period in any::<u64>(), memory in any::<u64>()
+            quota in any::<u64>(), period in any::<u64>(), memory in any::<u64>()
         ) {
             let guest = config::Guest::default();
-            let limits = Limits { cpu_quota, cpu_period, memory };
+            let limits = Limits { cpu: cpus(quota, period), memory };
             if let Ok(size) = Size::of(&guest, &limits) {
                 prop_assert!((guest.default_vcpus..=guest.max_vcpus).contains(&size.vcpus));
                 prop_assert!(size.memory_mib >= guest.default_memory_mib.into());

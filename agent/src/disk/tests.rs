@@ -15,7 +15,8 @@ impl Kernel {
         for file in ["bind", "unbind"] {
             std::fs::write(sys.join("drivers/virtio-mmio").join(file), "").unwrap();
         }
-        let disks = Disks { sys, dev };
+        let blocks = folder.path().join("block");
+        let disks = Disks { sys, blocks, dev };
         Self { folder, disks }
     }
 
@@ -35,6 +36,15 @@ impl Kernel {
         std::fs::remove_file(&node).unwrap();
         std::os::unix::fs::symlink(device, node).unwrap();
         self
+    }
+
+    /// One on a bus that tells of it.
+    fn announce(&self, name: &str, serial: &str) {
+        let disk = self.disks.blocks.join(name);
+        std::fs::create_dir_all(&disk).unwrap();
+        std::fs::write(disk.join("dev"), "254:32\n").unwrap();
+        std::fs::write(disk.join("serial"), format!("{serial}\n")).unwrap();
+        std::fs::write(self.disks.dev.join(name), "").unwrap();
     }
 
     /// What was written to a file of the driver's.
@@ -73,9 +83,9 @@ async fn what_is_not_there_is_not_found() {
     let kernel = Kernel::new();
     let no_disk = kernel.disks.attach("virtio-mmio.5", "data".into()).await;
     assert!(matches!(no_disk, Err(DiskError::NoDisk { .. })));
-    let no_disk = kernel.disks.detach("virtio-mmio.5").await;
+    let no_disk = kernel.disks.detach("virtio-mmio.5", String::new()).await;
     assert_eq!(no_disk.unwrap_err().code(), Code::NotFound);
-    let no_slot = kernel.disks.detach("../virtio-mmio.5").await;
+    let no_slot = kernel.disks.detach("../virtio-mmio.5", String::new()).await;
     assert_eq!(no_slot.unwrap_err().code(), Code::InvalidArgument);
     std::fs::remove_file(kernel.folder.path().join("sys/drivers/virtio-mmio/bind")).unwrap();
     let no_driver = kernel.disks.attach("virtio-mmio.5", "data".into()).await;
@@ -85,7 +95,11 @@ async fn what_is_not_there_is_not_found() {
 #[tokio::test]
 async fn a_disk_that_nobody_uses_is_let_go_of() {
     let kernel = Kernel::new().with_disk("virtio-mmio.5", "vdb", "data");
-    kernel.disks.detach("virtio-mmio.5").await.unwrap();
+    kernel
+        .disks
+        .detach("virtio-mmio.5", String::new())
+        .await
+        .unwrap();
     assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
 }
 
@@ -136,11 +150,29 @@ async fn a_disk_that_somebody_has_claimed_stays() {
     // As a mount does.
     let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
     let claim = rustix::fs::open(&device.path, flags, Mode::empty()).unwrap();
-    let refused = kernel.disks.detach("virtio-mmio.5").await.unwrap_err();
+    let refused = kernel.disks.detach("virtio-mmio.5", String::new()).await.unwrap_err();
     assert!(matches!(refused, DiskError::InUse { .. }), "{refused}");
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(kernel.told("unbind"), "");
     drop(claim);
-    kernel.disks.detach("virtio-mmio.5").await.unwrap();
+    kernel.disks.detach("virtio-mmio.5", String::new()).await.unwrap();
     assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
+}
+
+#[tokio::test]
+async fn a_disk_that_comes_by_itself_is_waited_for() {
+    let kernel = Kernel::new();
+    kernel.announce("vda", "other");
+    let come = async {
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        kernel.announce("vdc", "data");
+    };
+    let (attached, ()) = tokio::join!(kernel.disks.attach("", "data".into()), come);
+    let attached = attached.unwrap();
+    assert!(attached.path.ends_with("/dev/vdc"), "{}", attached.path);
+    assert_eq!((attached.major, attached.minor), (254, 32));
+    kernel.disks.detach("", "data".into()).await.unwrap();
+    let gone = kernel.disks.detach("", "nosuch".into()).await;
+    assert_eq!(gone.unwrap_err().code(), Code::NotFound);
+    assert_eq!(kernel.told("unbind"), "");
 }

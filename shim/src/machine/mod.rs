@@ -1,8 +1,10 @@
 //! The virtual machine: what a driver starts, and what is known about it.
 
+mod adjust;
 mod built_in;
 mod checksum;
 mod console;
+mod descriptors;
 mod image;
 mod qemu;
 mod select;
@@ -17,6 +19,9 @@ use vmm_api::MachineConfig;
 
 use crate::process::{Process, SpawnError};
 
+#[cfg(test)]
+pub(crate) use adjust::Fixed;
+pub(crate) use adjust::{Adjust, AdjustError};
 pub(crate) use checksum::{ChecksumError, verify};
 pub(crate) use console::Console;
 pub(crate) use image::{ImageError, check_initramfs, check_kernel};
@@ -34,6 +39,8 @@ pub(crate) enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("QEMU takes disks while it runs, not at its start")]
+    Disks,
     #[error("tell the VMM what to run")]
     Control {
         #[source]
@@ -68,6 +75,8 @@ pub(crate) struct Machine {
     pub(crate) console: Console,
     /// What the VMM itself says of the end.
     pub(crate) verdict: Verdict,
+    /// What can be changed of it.
+    pub(crate) adjust: Box<dyn Adjust>,
 }
 
 impl Machine {

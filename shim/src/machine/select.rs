@@ -60,7 +60,8 @@ fn qemu(config: &Config, kvm: &Result<KvmReport, NoKvm>) -> Result<Qemu, SelectE
     let path = find_program(&config.qemu.path).ok_or_else(|| SelectError::Qemu {
         path: config.qemu.path.clone(),
     })?;
-    Ok(Qemu::new(path, accelerator(config.qemu.accel, kvm)?))
+    let accelerator = accelerator(config.qemu.accel, kvm)?;
+    Ok(Qemu::new(path, accelerator, config.qemu.disk_ports))
 }
 
 fn accelerator(wanted: Accel, kvm: &Result<KvmReport, NoKvm>) -> Result<Accelerator, SelectError> {

@@ -18,6 +18,7 @@ use crate::failure::failure;
 use crate::role::Role;
 use crate::sandbox::{Plan, Sandbox, boot};
 use crate::share::RootfsMount;
+use crate::sizing::Limits;
 use crate::spec;
 use crate::stdio::{ProcessIo, StdioPaths};
 
@@ -88,8 +89,14 @@ impl Pod {
         if *role == Role::Sandbox {
             return Ok((sandbox, None));
         }
-        let io = create_in_guest(&sandbox, id, spec, request).await?;
-        Ok((sandbox, Some(io)))
+        self.admit(&sandbox, id, Limits::of_container(spec)).await?;
+        match create_in_guest(&sandbox, id, spec, request).await {
+            Ok(io) => Ok((sandbox, Some(io))),
+            Err(failure) => {
+                self.dismiss(&sandbox, id).await;
+                Err(failure)
+            }
+        }
     }
 
     async fn boot(&self, id: &Id, spec: &Spec, lone: bool) -> Result<Arc<Sandbox>, Failure> {
@@ -123,6 +130,7 @@ impl Pod {
             settings.began,
         )
         .map_err(|e| failure(&e))?;
+        self.declare(plan.limits).await;
         boot(&plan).await.map_err(|e| failure(&e))
     }
 
@@ -161,6 +169,7 @@ async fn create_in_guest(
     let built = try_create_in_guest(sandbox, id, spec, request).await;
     if built.is_err() {
         sandbox.share().remove(id.as_str());
+        sandbox.release_volumes(id).await;
     }
     built
 }
@@ -174,8 +183,10 @@ async fn try_create_in_guest(
     let io = ProcessIo::open(&request.stdio, &sandbox.streams)
         .map_err(|e| Failure::from_error(Code::InvalidArgument, &e))?;
     let begin = Instant::now();
+    let mut spec = spec.clone();
+    attach_volumes(sandbox, id, &mut spec).await?;
     let guest = spec::for_guest(
-        spec,
+        &spec,
         id,
         Path::new(&request.bundle),
         &request.rootfs,
@@ -194,4 +205,16 @@ async fn try_create_in_guest(
     sandbox.agent.create_container(&message).await?;
     sandbox.span("container create", begin);
     Ok(io)
+}
+
+/// Gives the guest the block devices of the host that `spec` names, and `spec`
+/// their numbers there.
+async fn attach_volumes(sandbox: &Sandbox, id: &Id, spec: &mut Spec) -> Result<(), Failure> {
+    let mut numbers = Vec::new();
+    for device in spec::block_devices(spec) {
+        let in_guest = sandbox.attach_volume(id, &device).await;
+        numbers.push((device.number, in_guest.map_err(|e| failure(&e))?));
+    }
+    spec::renumber(spec, &numbers);
+    Ok(())
 }

@@ -92,6 +92,8 @@ impl Pod {
         }
         ignore_unknown(sandbox.agent.delete_container(target.id.as_str()).await)?;
         sandbox.share().remove(target.id.as_str());
+        sandbox.release_volumes(&target.id).await;
+        self.dismiss(&sandbox, &target.id).await;
         Ok(())
     }
 

@@ -20,10 +20,12 @@ mod create;
 mod delete;
 mod exec;
 mod kill;
+mod ledger;
 mod lookup;
 mod pause;
 mod process;
 mod query;
+mod room;
 mod start;
 mod state;
 #[cfg(test)]
@@ -36,11 +38,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use protocol::{Code, Failure, Id};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 
 use crate::containerd::Event;
 use crate::sandbox::Sandbox;
 use container::Container;
+use ledger::Ledger;
 
 pub(crate) use create::CreateRequest;
 pub(crate) use exec::ExecRequest;
@@ -68,6 +71,8 @@ struct Shared {
     inner: Mutex<Inner>,
     events: mpsc::UnboundedSender<Event>,
     over: Notify,
+    /// What the VM has room for. Held while that changes.
+    ledger: AsyncMutex<Ledger>,
 }
 
 struct Inner {
@@ -97,6 +102,7 @@ impl Pod {
             inner: Mutex::new(inner),
             events,
             over: Notify::new(),
+            ledger: AsyncMutex::default(),
         }))
     }
 

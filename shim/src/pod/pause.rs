@@ -1,4 +1,4 @@
-//! Freezing and thawing a container, and changing its limits.
+//! Freezing and thawing a container.
 
 use protocol::{Code, Failure, Id};
 
@@ -40,21 +40,12 @@ impl Pod {
         )
     }
 
-    /// Changes a container's limits; `resources` is OCI's object as JSON.
-    pub(crate) async fn update(&self, target: &Target, resources: Vec<u8>) -> Result<(), Failure> {
-        self.only_in_guest(&target.id, "update")?;
-        self.sandbox()?
-            .agent
-            .update_container(target.id.as_str(), resources)
-            .await
-    }
-
     fn allow(&self, target: &Target, step: Step) -> Result<(), Failure> {
         self.only_in_guest(&target.id, "pause or resume")?;
         self.with_process(target, |process| process.check(step))?
     }
 
-    fn only_in_guest(&self, id: &Id, what: &str) -> Result<(), Failure> {
+    pub(super) fn only_in_guest(&self, id: &Id, what: &str) -> Result<(), Failure> {
         if self.in_guest(id)? {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use protocol::agent::{CreateSandboxRequest, HelloResponse};
 use protocol::{Code, Failure, ports};
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
 use super::journal::Journal;
@@ -108,6 +108,10 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         share: Mutex::new(share),
         journal,
         run_dir,
+        guest: plan.config.guest.clone(),
+        range: plan.range(),
+        size: AsyncMutex::new(plan.size),
+        volumes: AsyncMutex::default(),
     })
 }
 
@@ -202,10 +206,11 @@ async fn start(
     vsock: Device,
     network: &mut Network,
 ) -> Result<Processes, BootError> {
+    let most = plan.range().most;
     let config = MachineConfig {
         vcpus: plan.size.vcpus,
-        max_vcpus: plan.size.vcpus,
-        max_memory_mib: plan.size.memory_mib,
+        max_vcpus: most.vcpus,
+        max_memory_mib: most.memory_mib,
         memory_mib: plan.size.memory_mib,
         kernel: plan.config.guest.kernel.clone(),
         initramfs: plan.config.guest.initramfs.clone(),

@@ -13,22 +13,30 @@ mod boot;
 mod journal;
 mod plan;
 mod processes;
+mod resize;
 mod run_dir;
 mod timeline;
+mod volumes;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Mutex as AsyncMutex;
+
 use crate::agent::Agent;
 use crate::share::Share;
+use crate::sizing::Size;
 use crate::stdio::Streams;
 
 pub(crate) use boot::{BootError, boot};
 use journal::Journal;
 pub(crate) use plan::{Plan, PlanError};
 use processes::Processes;
+pub(crate) use resize::{Range, ResizeError};
 pub(crate) use run_dir::RunDir;
 pub(crate) use timeline::LAST as START_SPAN;
+pub(crate) use volumes::VolumeError;
+use volumes::Volumes;
 
 /// How long the guest may take to write back what it holds.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,6 +51,13 @@ pub(crate) struct Sandbox {
     share: Mutex<Share>,
     journal: Journal,
     run_dir: RunDir,
+    /// What sizes are asked for is added to.
+    guest: config::Guest,
+    range: Range,
+    /// Its size now. Held while it changes.
+    size: AsyncMutex<Size>,
+    /// Held while one comes or goes.
+    volumes: AsyncMutex<Volumes>,
 }
 
 impl Sandbox {
@@ -101,6 +116,7 @@ impl Sandbox {
             process: process(),
             console,
             verdict: crate::machine::Verdict::none(),
+            adjust: Box::new(crate::machine::Fixed),
         };
         let processes = Processes {
             machine,
@@ -109,6 +125,12 @@ impl Sandbox {
         };
         let run_dir = RunDir::create(folder, "k8s.io", "s").unwrap();
         let share = Mutex::new(Share::unmounted(&run_dir.share()));
+        let guest = config::Guest::default();
+        let size = Size {
+            vcpus: 1,
+            memory_mib: 2048,
+        };
+        let range = Range::of(&guest, size);
         Self {
             agent,
             streams: Streams::new(),
@@ -116,6 +138,10 @@ impl Sandbox {
             share,
             journal: Journal::new(Timeline::since(Instant::now()), SandboxRecord::default()),
             run_dir,
+            guest,
+            range,
+            size: AsyncMutex::new(size),
+            volumes: AsyncMutex::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use config::{Config, Loaded};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
+use super::Range;
 use crate::network::NetworkError;
 use crate::sizing::{Limits, Size, SizingError};
 
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) namespace: String,
     pub(crate) config: Config,
     pub(crate) size: Size,
+    /// What the size is for.
+    pub(crate) limits: Limits,
     pub(crate) hostname: String,
     pub(crate) sysctls: HashMap<String, String>,
     pub(crate) shm_size: u64,
@@ -69,6 +72,7 @@ impl Plan {
             id: id.to_owned(),
             namespace: namespace.to_owned(),
             size: Size::of(&config.guest, &limits)?,
+            limits,
             config,
             hostname: spec.hostname().clone().unwrap_or_default(),
             sysctls: if lone { HashMap::new() } else { sysctls(spec) },
@@ -76,6 +80,11 @@ impl Plan {
             netns: netns(spec).map_err(PlanError::Network)?,
             began,
         })
+    }
+
+    /// The sizes that the machine is made for.
+    pub(super) fn range(&self) -> Range {
+        Range::of(&self.config.guest, self.size)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The OCI runtime spec: as containerd wrote it for the host, and as the
 //! agent gets it for the guest.
 
+mod devices;
 mod guest;
 mod mounts;
 
@@ -11,6 +12,7 @@ use oci_spec::runtime::Spec;
 
 use crate::share::MountError;
 
+pub(crate) use devices::{BlockDevice, Number, block_devices, renumber};
 pub(crate) use guest::for_guest;
 
 /// What can be wrong with a spec.

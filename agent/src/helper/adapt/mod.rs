@@ -46,6 +46,14 @@ pub(super) enum AdaptError {
     },
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    #[error(
+        "device {path:?}: the guest's kernel has none of number {major}:{minor}, and only block devices come from the host"
+    )]
+    Device {
+        path: PathBuf,
+        major: i64,
+        minor: i64,
+    },
 }
 
 impl AdaptError {
@@ -54,9 +62,11 @@ impl AdaptError {
             Self::Seccomp(SeccompError::Notify) | Self::SharedPidNamespace => Kind::Unimplemented,
             Self::Seccomp(SeccompError::Read(_)) | Self::Queues { .. } => Kind::Internal,
             Self::Root { .. } => Kind::NotFound,
-            Self::Missing(_) | Self::NotMapped(_) | Self::Sysctl(_) | Self::Seccomp(_) => {
-                Kind::Invalid
-            }
+            Self::Device { .. }
+            | Self::Missing(_)
+            | Self::NotMapped(_)
+            | Self::Sysctl(_)
+            | Self::Seccomp(_) => Kind::Invalid,
         }
     }
 }
@@ -101,7 +111,7 @@ pub(super) fn adapt(mut spec: Spec, id: &Id, order: &Create) -> Result<Adapted, 
         .as_ref()
         .map(seccomp::compile)
         .transpose()?;
-    adapt_linux(&mut linux, id);
+    adapt_linux(&mut linux, id)?;
 
     identity::ensure_home(&mut process, &root);
     let user = process.user().uid();
@@ -120,18 +130,20 @@ pub(super) fn adapt(mut spec: Spec, id: &Id, order: &Create) -> Result<Adapted, 
     })
 }
 
-fn adapt_linux(linux: &mut Linux, id: &Id) {
+fn adapt_linux(linux: &mut Linux, id: &Id) -> Result<(), AdaptError> {
     linux.set_cgroups_path(Some(cgroup_path(id)));
     linux
         .set_mount_label(None)
         .set_intel_rdt(None)
         .set_net_devices(None);
+    let rules = linux.resources().as_ref().and_then(|r| r.devices().clone());
     if let Some(wanted) = linux.devices_mut() {
-        devices::adapt(wanted);
+        devices::adapt(wanted, &rules.unwrap_or_default())?;
     }
     if let Some(limits) = linux.resources_mut() {
         resources::adapt(limits, &paths::cgroup(id), &Present::read());
     }
+    Ok(())
 }
 
 /// The cgroup as a path from the root of the cgroup file system.

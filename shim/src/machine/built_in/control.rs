@@ -1,13 +1,11 @@
 //! The control socket of the built-in VMM (`vmm_api::control`): the request
 //! that starts the machine, and what comes back until its end.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -17,6 +15,7 @@ use vmm_api::{
 
 use super::requests::{Requests, Waiting};
 use crate::machine::Verdict;
+use crate::machine::descriptors::send;
 
 /// The shim's end. It is a SOCK_SEQPACKET socket, for which tokio has no type
 /// of its own; only its readiness is used.
@@ -45,7 +44,6 @@ impl Control {
     }
 
     /// To ask for more, once the machine was started.
-    #[allow(dead_code)] // No pod has disks that come later yet.
     pub(super) fn requests(&self) -> Requests {
         Requests::new(Arc::clone(&self.socket), Arc::clone(&self.waiting))
     }
@@ -117,14 +115,6 @@ impl Control {
             }
         }
     }
-}
-
-pub(super) fn send(socket: RawFd, message: &[u8], fds: &[RawFd]) -> io::Result<()> {
-    let rights = [ControlMessage::ScmRights(fds)];
-    let rights = if fds.is_empty() { &[][..] } else { &rights };
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    sendmsg::<()>(socket, &[IoSlice::new(message)], rights, flags, None)?;
-    Ok(())
 }
 
 /// Why the machine is over, if `message` says so.

@@ -1,5 +1,6 @@
 //! The built-in driver: `kata-mshv-vmm`, our own VMM on `/dev/kvm`.
 
+mod adjust;
 mod control;
 mod requests;
 
@@ -17,6 +18,7 @@ use super::{Console, Driver, Machine, MachineFds, StartError};
 use crate::jail::Rights;
 use crate::process::{Process, Program, SpawnError};
 use control::Control;
+pub(crate) use requests::RequestError;
 
 /// How it is called in texts.
 const NAME: &str = "kata-mshv-vmm";
@@ -62,6 +64,7 @@ impl Driver for BuiltIn {
         let process = Process::spawn(&program, &self.arguments(), vec![theirs])?;
         let (console, output) = console().map_err(failed)?;
         let descriptors = descriptors(config, fds, output)?;
+        let adjust = Box::new(control.requests());
         let verdict = control
             .start(config, descriptors)
             .await
@@ -70,6 +73,7 @@ impl Driver for BuiltIn {
             process,
             console,
             verdict,
+            adjust,
         })
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use vmm_api::{Answer, Pluggable, Request};
 
-use super::control::send;
+use crate::machine::descriptors::send;
 
 /// An answer that takes longer is not coming: nothing that is asked for waits
 /// for the guest.
@@ -67,7 +67,6 @@ pub(crate) struct Requests {
     turn: AsyncMutex<()>,
 }
 
-#[allow(dead_code)] // No pod has disks that come later yet.
 impl Requests {
     pub(super) fn new(socket: Arc<UnixStream>, waiting: Arc<Waiting>) -> Self {
         let turn = AsyncMutex::default();
@@ -103,7 +102,29 @@ impl Requests {
     ///
     /// See [`RequestError`].
     pub(crate) async fn detach(&self, slot: String) -> Result<(), RequestError> {
-        match self.ask(&Request::Detach { slot }, &[]).await? {
+        self.done(&Request::Detach { slot }).await
+    }
+
+    /// Has so many processors run.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`].
+    pub(crate) async fn resize_vcpus(&self, vcpus: u32) -> Result<(), RequestError> {
+        self.done(&Request::ResizeVcpus { vcpus }).await
+    }
+
+    /// Has the guest be told how much memory it is to have.
+    ///
+    /// # Errors
+    ///
+    /// See [`RequestError`].
+    pub(crate) async fn resize_memory(&self, memory_mib: u64) -> Result<(), RequestError> {
+        self.done(&Request::ResizeMemory { memory_mib }).await
+    }
+
+    async fn done(&self, request: &Request) -> Result<(), RequestError> {
+        match self.ask(request, &[]).await? {
             Answer::Done => Ok(()),
             answer => Err(RequestError::Answer { answer }),
         }

@@ -10,18 +10,35 @@ const VSOCK_FD: usize = 4;
 const FS_FD: usize = 5;
 const KERNEL_FD: usize = 6;
 const INITRAMFS_FD: usize = 7;
-const FIRST_TAP_FD: usize = 8;
+const MONITOR_FD: usize = 8;
+const FIRST_TAP_FD: usize = 9;
+
+/// QEMU's name of the device by which memory comes and goes.
+pub(super) const MEMORY_DEVICE: &str = "memory";
+
+/// Bytes by which memory comes and goes, as with the built-in VMM.
+const MEMORY_BLOCK: &str = "16M";
+
+/// Functions of a PCI device.
+const FUNCTIONS: usize = 8;
+
+/// The first PCI device of ports.
+const FIRST_PORTS: usize = 0x10;
 
 /// All arguments after the program's name.
 pub(super) fn command_line(
     config: &MachineConfig,
     accelerator: Accelerator,
     tsc_khz: u64,
+    disk_ports: u32,
 ) -> Vec<String> {
     let mut args = Args::default();
     machine(&mut args, config, accelerator);
     boot(&mut args, config, accelerator, tsc_khz);
     devices(&mut args, config);
+    for number in (0..).take(usize::try_from(disk_ports).unwrap_or(0)) {
+        disk_port(&mut args, number);
+    }
     for (index, net) in config.nets.iter().enumerate() {
         network(&mut args, index, net);
     }
@@ -55,13 +72,15 @@ fn machine(args: &mut Args, config: &MachineConfig, accelerator: Accelerator) {
         Accelerator::Mshv => ("mshv", "host"),
         // Several CPUs share a thread. With one each, a kernel that patches its
         // own code while another CPU runs it now and then crashes as it boots.
-        Accelerator::Tcg if config.vcpus > 1 => ("tcg,thread=single", "max"),
+        Accelerator::Tcg if processors(config) > 1 => ("tcg,thread=single", "max"),
         Accelerator::Tcg => ("tcg,thread=multi", "max"),
     };
     args.option("accel", accel);
     args.option("cpu", cpu);
-    args.option("smp", config.vcpus.to_string());
-    args.option("m", format!("{}M", config.memory_mib));
+    // All are there from the start: a guest whose firmware tells of none that
+    // could come takes no other. It boots with some of them (`maxcpus=`).
+    args.option("smp", processors(config).to_string());
+    args.option("m", memory_size(config));
     // Shared: the device processes read and write the guest's memory.
     let memory = format!(
         "memory-backend-memfd,id=mem,size={}M,share=on",
@@ -74,6 +93,22 @@ fn machine(args: &mut Args, config: &MachineConfig, accelerator: Accelerator) {
     );
 }
 
+fn processors(config: &MachineConfig) -> u32 {
+    config.max_vcpus.max(config.vcpus)
+}
+
+/// MiB that can come.
+fn memory_to_come(config: &MachineConfig) -> u64 {
+    config.max_memory_mib.saturating_sub(config.memory_mib)
+}
+
+fn memory_size(config: &MachineConfig) -> String {
+    match memory_to_come(config) {
+        0 => format!("{}M", config.memory_mib),
+        _ => format!("{}M,maxmem={}M", config.memory_mib, config.max_memory_mib),
+    }
+}
+
 fn boot(args: &mut Args, config: &MachineConfig, accelerator: Accelerator, tsc_khz: u64) {
     // qboot instead of SeaBIOS: nothing to probe, 100 ms sooner.
     args.option("bios", "bios-microvm.bin");
@@ -83,6 +118,8 @@ fn boot(args: &mut Args, config: &MachineConfig, accelerator: Accelerator, tsc_k
     args.option("append", kernel_command_line(config, accelerator, tsc_khz));
     args.option("chardev", format!("socket,id=console,fd={CONSOLE_FD}"));
     args.option("serial", "chardev:console");
+    args.option("chardev", format!("socket,id=monitor,fd={MONITOR_FD}"));
+    args.option("mon", "chardev=monitor,mode=control");
 }
 
 /// Parameters that the machine needs, then the configured ones: the last of
@@ -102,6 +139,12 @@ fn kernel_command_line(config: &MachineConfig, accelerator: Accelerator, tsc_khz
         parameters.push(format!("tsc_early_khz={tsc_khz}"));
         // There is no speculation in emulated code.
         parameters.push("mitigations=off".to_owned());
+    }
+    if processors(config) > config.vcpus {
+        parameters.push(format!("maxcpus={}", config.vcpus));
+    }
+    if memory_to_come(config) > 0 {
+        parameters.push("memhp_default_state=online_movable".to_owned());
     }
     parameters.push(config.kernel_parameters.clone());
     parameters.join(" ").trim_end().to_owned()
@@ -123,6 +166,39 @@ fn devices(args: &mut Args, config: &MachineConfig) {
     args.option(
         "device",
         "virtio-balloon-pci,disable-legacy=on,free-page-reporting=on,deflate-on-oom=on",
+    );
+    match memory_to_come(config) {
+        0 => {}
+        mib => memory(args, mib),
+    }
+}
+
+/// Memory that comes: none of it is the host's before.
+fn memory(args: &mut Args, mib: u64) {
+    let file = format!("memory-backend-memfd,id=more,size={mib}M,share=on,reserve=off");
+    args.option("object", file);
+    args.option(
+        "device",
+        format!(
+            "virtio-mem-pci,disable-legacy=on,id={MEMORY_DEVICE},memdev=more,requested-size=0,block-size={MEMORY_BLOCK}"
+        ),
+    );
+}
+
+/// QEMU's name of the `number`th port for a disk.
+pub(super) fn port(number: usize) -> String {
+    format!("port{number}")
+}
+
+/// Eight are the functions of one device.
+fn disk_port(args: &mut Args, number: usize) {
+    let (device, function) = (FIRST_PORTS + number / FUNCTIONS, number % FUNCTIONS);
+    let (name, chassis) = (port(number), number + 1);
+    args.option(
+        "device",
+        format!(
+            "pcie-root-port,id={name},chassis={chassis},addr={device:#x}.{function},multifunction=on,io-reserve=0"
+        ),
     );
 }
 
@@ -182,24 +258,47 @@ mod tests {
 
     #[test]
     fn the_size_is_what_was_asked_for() {
-        let args = command_line(&config(), Accelerator::Tcg, 2_000_000);
+        let args = command_line(&config(), Accelerator::Tcg, 2_000_000, 0);
         assert_eq!(values(&args, "-smp"), ["3"]);
         assert_eq!(values(&args, "-m"), ["2560M"]);
         assert!(values(&args, "-object")[0].contains("size=2560M,share=on"));
     }
 
     #[test]
+    fn what_can_come_is_there_and_unused() {
+        let config = MachineConfig {
+            max_vcpus: 5,
+            max_memory_mib: 4608,
+            ..config()
+        };
+        let args = command_line(&config, Accelerator::Tcg, 1, 9);
+        assert_eq!(values(&args, "-smp"), ["5"]);
+        assert_eq!(values(&args, "-m"), ["2560M,maxmem=4608M"]);
+        assert!(values(&args, "-append")[0].contains(" maxcpus=3 memhp_default_state="));
+        let devices = values(&args, "-device");
+        let memory = "virtio-mem-pci,disable-legacy=on,id=memory,memdev=more,requested-size=0";
+        assert!(devices.iter().any(|device| device.starts_with(memory)));
+        let ports: Vec<_> = devices.iter().filter(|d| d.contains("root-port")).collect();
+        assert_eq!(ports.len(), 9);
+        assert!(
+            ports[8].contains("id=port8,chassis=9,addr=0x11.0,"),
+            "{}",
+            ports[8]
+        );
+    }
+
+    #[test]
     fn emulated_cpus_share_a_thread() {
-        let args = command_line(&config(), Accelerator::Tcg, 1);
+        let args = command_line(&config(), Accelerator::Tcg, 1, 0);
         assert_eq!(values(&args, "-accel"), ["tcg,thread=single"]);
     }
 
     #[test]
     fn every_interface_has_its_own_tap() {
-        let args = command_line(&config(), Accelerator::Kvm, 0);
+        let args = command_line(&config(), Accelerator::Kvm, 0, 0);
         assert_eq!(
             values(&args, "-netdev"),
-            ["tap,id=net0,fd=8", "tap,id=net1,fd=9"]
+            ["tap,id=net0,fd=9", "tap,id=net1,fd=10"]
         );
         let devices = values(&args, "-device");
         assert!(
@@ -212,7 +311,7 @@ mod tests {
     #[test]
     fn mitigations_are_off_only_where_nothing_speculates() {
         let append = |accelerator| {
-            let args = command_line(&config(), accelerator, 2_000_000);
+            let args = command_line(&config(), accelerator, 2_000_000, 0);
             values(&args, "-append")[0].to_owned()
         };
         assert!(append(Accelerator::Tcg).contains("tsc_early_khz=2000000 mitigations=off"));
@@ -222,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_comma_cannot_add_an_option() {
-        let args = command_line(&config(), Accelerator::Tcg, 1);
+        let args = command_line(&config(), Accelerator::Tcg, 1, 0);
         assert!(
             values(&args, "-device")
                 .iter()

@@ -1,9 +1,12 @@
 //! The qemu driver: for hosts without hardware for the built-in VMM, and for
 //! the Microsoft hypervisor.
 
+mod adjust;
 mod args;
+mod qmp;
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
@@ -16,6 +19,9 @@ use vmm_api::MachineConfig;
 use super::{Console, Driver, Machine, MachineFds, StartError, Verdict};
 use crate::jail::Rights;
 use crate::process::{Process, Program, SpawnError};
+use adjust::Monitor;
+use qmp::Qmp;
+pub(crate) use qmp::QmpError;
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +45,17 @@ impl Accelerator {
 pub(crate) struct Qemu {
     path: PathBuf,
     accelerator: Accelerator,
+    /// Disks that can come to a running machine.
+    disk_ports: u32,
     tsc: Tsc,
 }
 
 impl Qemu {
-    pub(crate) fn new(path: PathBuf, accelerator: Accelerator) -> Self {
+    pub(crate) fn new(path: PathBuf, accelerator: Accelerator, disk_ports: u32) -> Self {
         Self {
             path,
             accelerator,
+            disk_ports,
             tsc: Tsc::begin(),
         }
     }
@@ -71,22 +80,35 @@ impl Driver for Qemu {
             program: self.path.clone(),
             source,
         };
-        let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let console = UnixStream::from_std(ours).map_err(failed)?;
+        if !config.disks.is_empty() {
+            return Err(StartError::Disks);
+        }
+        let (console, output) = socket_pair().map_err(failed)?;
+        let (control, monitor) = socket_pair().map_err(failed)?;
 
         let kernel = File::open(&config.kernel).map_err(failed)?;
         let initramfs = File::open(&config.initramfs).map_err(failed)?;
 
-        let mut inherited: Vec<OwnedFd> = vec![theirs.into(), fds.vsock, fds.fs];
-        inherited.extend([kernel.into(), initramfs.into()]);
+        let mut inherited: Vec<OwnedFd> = vec![output, fds.vsock, fds.fs];
+        inherited.extend([kernel.into(), initramfs.into(), monitor]);
         inherited.extend(fds.taps);
-        let args = args::command_line(config, self.accelerator, self.tsc.khz());
+        let ports = self.disk_ports;
+        let args = args::command_line(config, self.accelerator, self.tsc.khz(), ports);
         let process = Process::spawn(&program, &args, inherited)?;
+        let ports = usize::try_from(ports).unwrap_or(0);
+        let monitor = Monitor::new(Qmp::new(control), config.memory_mib, ports);
         Ok(Machine {
             process,
             console: Console::read(console),
             verdict: Verdict::none(),
+            adjust: Box::new(monitor),
         })
     }
+}
+
+/// Our end, and QEMU's.
+fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs.into()))
 }

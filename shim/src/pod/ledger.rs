@@ -1,0 +1,122 @@
+//! Whose limits a pod's VM has to have room for: those that the pod declared when
+//! it began, and those of its containers, whichever are more.
+//!
+//! What was declared stays reserved while a container is not there: it may not
+//! have come yet, or is being replaced by the next of its name.
+
+use std::collections::BTreeMap;
+
+use protocol::Id;
+
+use crate::sizing::Limits;
+
+/// The limits of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ledger {
+    declared: Limits,
+    containers: BTreeMap<Id, Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    limits: Limits,
+    /// It came beside those that the pod declared.
+    beside: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(declared: Limits) -> Self {
+        Self {
+            declared,
+            containers: BTreeMap::new(),
+        }
+    }
+
+    /// What the VM has to have room for.
+    pub(super) fn total(&self) -> Limits {
+        self.declared.max(self.sum())
+    }
+
+    /// With a container more.
+    pub(super) fn with(&self, id: &Id, limits: Limits) -> Self {
+        let mut ledger = self.clone();
+        let sum = self.sum().plus(limits);
+        let beside = self.declared.max(sum) != self.declared;
+        ledger
+            .containers
+            .insert(id.clone(), Entry { limits, beside });
+        ledger
+    }
+
+    /// With a container of which `change` makes other limits; as it is, without
+    /// such a container.
+    pub(super) fn changed(&self, id: &Id, change: impl FnOnce(Limits) -> Limits) -> Self {
+        let mut ledger = self.clone();
+        if let Some(entry) = ledger.containers.get_mut(id) {
+            let limits = change(entry.limits);
+            if !entry.beside {
+                ledger.declared = ledger.declared.minus(entry.limits).plus(limits);
+            }
+            entry.limits = limits;
+        }
+        ledger
+    }
+
+    /// Without a container.
+    pub(super) fn without(&self, id: &Id) -> Self {
+        let mut ledger = self.clone();
+        ledger.containers.remove(id);
+        ledger
+    }
+
+    fn sum(&self) -> Limits {
+        let all = self.containers.values().map(|entry| entry.limits);
+        all.fold(Limits::default(), Limits::plus)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn limits(cpu: u64, memory: u64) -> Limits {
+        Limits { cpu, memory }
+    }
+
+    fn id(name: &str) -> Id {
+        Id::new(name).unwrap()
+    }
+
+    #[test]
+    fn what_was_declared_is_reserved_for_whoever_comes() {
+        let ledger = Ledger::new(limits(300, 30));
+        let one = ledger.with(&id("a"), limits(100, 10));
+        let two = one.with(&id("b"), limits(200, 20));
+        for ledger in [&ledger, &one, &two, &two.without(&id("a"))] {
+            assert_eq!(ledger.total(), limits(300, 30));
+        }
+    }
+
+    #[test]
+    fn a_container_beside_them_adds_its_own_until_it_goes() {
+        let pod = Ledger::new(limits(300, 30)).with(&id("a"), limits(300, 30));
+        let debugged = pod.with(&id("debugger"), limits(50, 0));
+        assert_eq!(debugged.total(), limits(350, 30));
+        let changed = debugged.changed(&id("debugger"), |_| limits(70, 7));
+        assert_eq!(changed.total(), limits(370, 37));
+        assert_eq!(changed.without(&id("debugger")).total(), limits(300, 30));
+    }
+
+    #[test]
+    fn a_change_of_limits_changes_what_is_declared() {
+        let pod = Ledger::new(limits(300, 30))
+            .with(&id("a"), limits(100, 10))
+            .with(&id("b"), limits(200, 20));
+        let more = pod.changed(&id("a"), |_| limits(400, 10));
+        assert_eq!(more.total(), limits(600, 30));
+        let less = pod.changed(&id("b"), |_| limits(0, 5));
+        assert_eq!(less.total(), limits(100, 15));
+        assert_eq!(less.without(&id("b")).total(), limits(100, 15));
+        assert_eq!(pod.changed(&id("nobody"), |_| limits(9, 9)), pod);
+    }
+}

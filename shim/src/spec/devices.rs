@@ -1,0 +1,168 @@
+//! Block devices of the host in a container's spec. The guest has each as a disk
+//! of another number.
+
+use std::fmt;
+
+use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Spec};
+
+/// A device's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// A block device of the host that a container asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockDevice {
+    pub(crate) number: Number,
+    pub(crate) read_only: bool,
+}
+
+/// The block devices that were asked for: those with a rule of their own. A
+/// privileged container has all of the host's, under one rule for everything;
+/// they stay the host's.
+pub(crate) fn block_devices(spec: &Spec) -> Vec<BlockDevice> {
+    let linux = spec.linux().as_ref();
+    let devices = linux.and_then(|linux| linux.devices().as_ref());
+    let rules = linux.map_or(&[][..], rules);
+    let mut wanted: Vec<BlockDevice> = Vec::new();
+    let blocks = devices
+        .into_iter()
+        .flatten()
+        .filter(|d| d.typ() == LinuxDeviceType::B);
+    for number in blocks.filter_map(number_of) {
+        let mut own = rules.iter().filter(|rule| is_for(rule, number)).peekable();
+        if own.peek().is_none() || wanted.iter().any(|device| device.number == number) {
+            continue;
+        }
+        let writable = |rule: &LinuxDeviceCgroup| rule.access().iter().any(|a| a.contains('w'));
+        let read_only = !own.any(writable);
+        wanted.push(BlockDevice { number, read_only });
+    }
+    wanted
+}
+
+/// Puts the guest's numbers in the place of the host's, in devices and in rules.
+pub(crate) fn renumber(spec: &mut Spec, numbers: &[(Number, Number)]) {
+    let Some(linux) = spec.linux_mut() else {
+        return;
+    };
+    let in_guest = |number| {
+        let found = numbers.iter().find(|(host, _)| *host == number);
+        found.map(|(_, guest)| *guest)
+    };
+    for device in linux.devices_mut().iter_mut().flatten() {
+        let number = number_of(device).filter(|_| device.typ() == LinuxDeviceType::B);
+        if let Some(guest) = number.and_then(in_guest) {
+            device.set_major(guest.major.into());
+            device.set_minor(guest.minor.into());
+        }
+    }
+    let resources = linux.resources_mut().as_mut();
+    let rules = resources.and_then(|resources| resources.devices_mut().as_mut());
+    for rule in rules.into_iter().flatten() {
+        let host = numbers.iter().find(|(host, _)| is_for(rule, *host));
+        if let Some((_, guest)) = host {
+            rule.set_major(Some(guest.major.into()));
+            rule.set_minor(Some(guest.minor.into()));
+        }
+    }
+}
+
+fn rules(linux: &Linux) -> &[LinuxDeviceCgroup] {
+    let resources = linux.resources().as_ref();
+    let rules = resources.and_then(|resources| resources.devices().as_ref());
+    rules.map_or(&[], Vec::as_slice)
+}
+
+fn is_for(rule: &LinuxDeviceCgroup, number: Number) -> bool {
+    rule.allow()
+        && rule.typ() == Some(LinuxDeviceType::B)
+        && rule.major() == Some(number.major.into())
+        && rule.minor() == Some(number.minor.into())
+}
+
+fn number_of(device: &LinuxDevice) -> Option<Number> {
+    Some(Number {
+        major: u32::try_from(device.major()).ok()?,
+        minor: u32::try_from(device.minor()).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn spec(rules: serde_json::Value) -> Spec {
+        serde_json::from_value(json!({
+            "ociVersion": "1.0.2",
+            "linux": {
+                "devices": [
+                    {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+                    {"path": "/dev/xvda", "type": "b", "major": 7, "minor": 3},
+                    {"path": "/dev/again", "type": "b", "major": 7, "minor": 3},
+                    {"path": "/dev/xvdb", "type": "b", "major": 7, "minor": 4}
+                ],
+                "resources": {"devices": rules}
+            }
+        }))
+        .unwrap()
+    }
+
+    fn volumes() -> Spec {
+        spec(json!([
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "b", "major": 7, "minor": 3, "access": "rwm"},
+            {"allow": true, "type": "b", "major": 7, "minor": 4, "access": "r"}
+        ]))
+    }
+
+    #[test]
+    fn a_device_is_writable_if_its_rule_is() {
+        let device = |minor, read_only| BlockDevice {
+            number: Number { major: 7, minor },
+            read_only,
+        };
+        let wanted = [device(3, false), device(4, true)];
+        assert_eq!(block_devices(&volumes()), wanted);
+    }
+
+    #[test]
+    fn a_privileged_container_does_not_get_the_hosts_disks() {
+        let everything = json!([{"allow": true, "access": "rwm"}]);
+        assert_eq!(block_devices(&spec(everything)), []);
+        let none = spec(json!([{"allow": false, "type": "b", "major": 7, "minor": 3}]));
+        assert_eq!(block_devices(&none), []);
+    }
+
+    #[test]
+    fn devices_and_rules_get_the_guests_numbers() {
+        let mut spec = volumes();
+        let number = |major, minor| Number { major, minor };
+        renumber(&mut spec, &[(number(7, 3), number(254, 16))]);
+        let json = serde_json::to_value(&spec).unwrap();
+        let devices = &json["linux"]["devices"];
+        assert_eq!(
+            (&devices[1]["major"], &devices[2]["minor"]),
+            (&json!(254), &json!(16))
+        );
+        assert_eq!(
+            (&devices[0]["major"], &devices[3]["minor"]),
+            (&json!(10), &json!(4))
+        );
+        let rules = &json["linux"]["resources"]["devices"];
+        assert_eq!(
+            (&rules[1]["major"], &rules[1]["minor"]),
+            (&json!(254), &json!(16))
+        );
+        assert_eq!(rules[2]["minor"], 4);
+    }
+}
