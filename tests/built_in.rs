@@ -25,6 +25,7 @@ const IN_LAB: &[&str] = &[
     "jail::",
     "sizing::cpu_and_memory",
     "sizing::fractions_of_two_containers_are_summed_first",
+    "resize::limits_go_up_and_down",
     "driver::",
     "deaths::",
     "errors::kernel_is_damaged_inside",

@@ -14,9 +14,11 @@ mod logs;
 mod many;
 mod network;
 mod operator;
+mod resize;
 mod restart;
 mod sizing;
 mod stop;
+mod volumes;
 
 use crate::harness::Case;
 
@@ -36,6 +38,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         kernel::CASES,
         jail::CASES,
         sizing::CASES,
+        resize::CASES,
+        volumes::CASES,
         driver::CASES,
         deaths::CASES,
         errors::CASES,

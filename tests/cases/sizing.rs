@@ -30,7 +30,7 @@ fn kernels_share(mib: u64) -> u64 {
 const LOOK: &str = "cat /sys/devices/system/cpu/online; grep MemTotal /proc/meminfo";
 
 /// Checks the answer to [`LOOK`].
-fn check(answer: &str, vcpus: u32, mib: u64) -> Result<()> {
+pub(super) fn check(answer: &str, vcpus: u32, mib: u64) -> Result<()> {
     let online = if vcpus == 1 {
         "0".to_owned()
     } else {
@@ -51,7 +51,7 @@ fn check(answer: &str, vcpus: u32, mib: u64) -> Result<()> {
     Ok(())
 }
 
-async fn look(container: &Container) -> Result<String> {
+pub(super) async fn look(container: &Container) -> Result<String> {
     container.ask(&["sh", "-c", LOOK]).await
 }
 

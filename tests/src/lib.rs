@@ -16,6 +16,7 @@ pub mod images;
 pub mod initramfs;
 pub mod isolation;
 pub mod leaks;
+pub mod loop_device;
 pub mod operator;
 pub mod pod;
 pub mod task;

@@ -1,14 +1,14 @@
 //! A container in a pod.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use ctl::cri::Client;
 use ctl::cri::stream::{Output, Session, Stdio};
 use ctl::cri::v1::{
-    ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, ImageSpec, KeyValue,
-    LinuxContainerConfig, LinuxContainerSecurityContext, NamespaceMode,
+    ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, Device, ImageSpec,
+    KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext, NamespaceMode,
 };
 use tokio::time::{Instant, sleep};
 
@@ -87,6 +87,18 @@ impl ContainerSpec {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.0.linux.get_or_insert_default().resources = Some(limits.to_cri());
+        self
+    }
+
+    /// Gives it the device `host`, called `path` in it; `permissions` as kubelet
+    /// has them: `mrw`, or `r`.
+    #[must_use]
+    pub fn device(mut self, host: &Path, path: &str, permissions: &str) -> Self {
+        self.0.devices.push(Device {
+            host_path: host.display().to_string(),
+            container_path: path.to_owned(),
+            permissions: permissions.to_owned(),
+        });
         self
     }
 
@@ -295,6 +307,17 @@ impl Container {
     /// What the runtime answers.
     pub async fn remove(self) -> Result<()> {
         Ok(self.client.remove_container(&self.id).await?)
+    }
+
+    /// Changes its limits while it runs.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn update(&self, limits: Limits) -> Result<()> {
+        let limits = limits.to_cri();
+        let updated = self.client.update_container_resources(&self.id, limits);
+        Ok(updated.await?)
     }
 
     /// CPU time in nanoseconds and memory in bytes that it uses.

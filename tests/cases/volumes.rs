@@ -1,0 +1,144 @@
+//! Block devices of the host in a pod's containers (`volumeMode: Block`).
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::bed::Bed;
+use crate::harness::cases;
+use crate::loop_device::LoopDevice;
+use crate::pod::{Container, ContainerSpec, pod};
+
+cases![
+    any: written_by_one_and_read_by_the_next,
+    read_only;
+    vm: goes_with_the_last_container,
+    device_that_the_guest_does_not_have,
+    device_that_the_guest_has_too
+];
+
+const PATH: &str = "/dev/volume";
+
+/// As kubelet asks for a volume, and for one that is read-only.
+const WRITABLE: &str = "mrw";
+const READABLE: &str = "r";
+
+/// In the container, 64 KiB into the volume.
+const WRITE: &str = "printf hello | dd of=/dev/volume bs=1 seek=65536 conv=fsync 2>&1";
+const READ: &str = "dd if=/dev/volume bs=1 skip=65536 count=5 2>/dev/null";
+
+async fn end(container: Container) -> Result<()> {
+    container.stop(Duration::from_secs(5)).await?;
+    container.remove().await
+}
+
+async fn written_by_one_and_read_by_the_next(bed: &Bed) -> Result<()> {
+    let volume = LoopDevice::new(8)?;
+    let pod = pod("volume").run(bed).await?;
+    for attempt in 0..2 {
+        let spec = ContainerSpec::idle("main").attempt(attempt);
+        let spec = spec.device(volume.device(), PATH, WRITABLE);
+        let main = spec.start(&pod).await?;
+        let kind = main.ask(&["stat", "-c", "%F %a", PATH]).await?;
+        assert!(kind.starts_with("block special file 6"), "{kind}");
+        assert_eq!(
+            main.ask(&["sh", "-c", "blockdev --getsize64 /dev/volume"])
+                .await?,
+            "8388608"
+        );
+        match attempt {
+            0 => main.ask(&["sh", "-c", WRITE]).await?,
+            _ => main.ask(&["sh", "-c", READ]).await?,
+        };
+        let content = volume.content()?;
+        let found = content.get(65_536..65_541).context("8 MiB are there")?;
+        assert_eq!(found, b"hello");
+        assert_eq!(main.ask(&["sh", "-c", READ]).await?, "hello");
+        main.ready().await?;
+        end(main).await?;
+    }
+    pod.remove().await
+}
+
+async fn read_only(bed: &Bed) -> Result<()> {
+    let volume = LoopDevice::new(8)?;
+    let pod = pod("read-only").run(bed).await?;
+    let spec = ContainerSpec::idle("main").device(volume.device(), PATH, READABLE);
+    let main = spec.start(&pod).await?;
+    assert_eq!(main.exec(&["sh", "-c", READ]).await?.code, Some(0));
+    assert_ne!(main.exec(&["sh", "-c", WRITE]).await?.code, Some(0));
+    // Beside one that may write.
+    let spec = ContainerSpec::idle("writer").device(volume.device(), PATH, WRITABLE);
+    let writer = spec.start(&pod).await?;
+    writer.ask(&["sh", "-c", WRITE]).await?;
+    let spec = ContainerSpec::idle("reader").device(volume.device(), PATH, READABLE);
+    let reader = spec.start(&pod).await?;
+    assert_eq!(reader.ask(&["sh", "-c", READ]).await?, "hello");
+    assert_ne!(reader.exec(&["sh", "-c", WRITE]).await?.code, Some(0));
+    pod.remove().await
+}
+
+/// The disks that the guest has.
+async fn disks(container: &Container) -> Result<String> {
+    container
+        .ask(&["sh", "-c", "ls /sys/block | grep ^vd || true"])
+        .await
+}
+
+async fn goes_with_the_last_container(bed: &Bed) -> Result<()> {
+    let (first, second) = (LoopDevice::new(8)?, LoopDevice::new(16)?);
+    let pod = pod("disks").run(bed).await?;
+    let witness = ContainerSpec::idle("witness").start(&pod).await?;
+    let spec = |name: &str| ContainerSpec::idle(name).device(first.device(), PATH, WRITABLE);
+    let one = spec("one").start(&pod).await?;
+    let spec = spec("two").device(second.device(), "/dev/other", WRITABLE);
+    let two = spec.start(&pod).await?;
+    let size = "blockdev --getsize64 /dev/other";
+    assert_eq!(two.ask(&["sh", "-c", size]).await?, "16777216");
+    assert_eq!(disks(&witness).await?, "vda\nvdb");
+    one.ready().await?;
+    end(one).await?;
+    assert_eq!(disks(&witness).await?, "vda\nvdb");
+    two.ask(&["sh", "-c", WRITE]).await?;
+    two.ready().await?;
+    end(two).await?;
+    assert_eq!(disks(&witness).await?, "");
+    assert_eq!(first.content()?.get(65_536..65_541), Some(&b"hello"[..]));
+    pod.remove().await
+}
+
+async fn device_that_the_guest_does_not_have(bed: &Bed) -> Result<()> {
+    let node = Path::new("/run/nosuch");
+    // Numbers for local use: no driver has them.
+    let made = Command::new("mknod")
+        .arg(node)
+        .args(["c", "249", "77"])
+        .status();
+    ensure!(made.context("run mknod")?.success(), "mknod failed");
+    let pod = pod("device").run(bed).await?;
+    let spec = ContainerSpec::idle("main").device(node, "/dev/nosuch", WRITABLE);
+    let Err(error) = spec.start(&pod).await else {
+        bail!("the container runs without its device");
+    };
+    std::fs::remove_file(node).context("remove a device node")?;
+    let text = format!("{error:#}");
+    for words in [
+        "/dev/nosuch",
+        "249:77",
+        "only block devices come from the host",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in: {text}");
+    }
+    pod.remove().await
+}
+
+async fn device_that_the_guest_has_too(bed: &Bed) -> Result<()> {
+    let pod = pod("device").run(bed).await?;
+    let spec = ContainerSpec::idle("main").device(Path::new("/dev/full"), "/dev/filled", "rw");
+    let main = spec.start(&pod).await?;
+    let full = main.exec(&["sh", "-c", "echo x > /dev/filled"]).await?;
+    assert!(full.stderr.contains("No space left"), "{full:?}");
+    pod.remove().await
+}
