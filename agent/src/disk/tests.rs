@@ -150,12 +150,20 @@ async fn a_disk_that_somebody_has_claimed_stays() {
     // As a mount does.
     let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
     let claim = rustix::fs::open(&device.path, flags, Mode::empty()).unwrap();
-    let refused = kernel.disks.detach("virtio-mmio.5", String::new()).await.unwrap_err();
+    let refused = kernel
+        .disks
+        .detach("virtio-mmio.5", String::new())
+        .await
+        .unwrap_err();
     assert!(matches!(refused, DiskError::InUse { .. }), "{refused}");
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(kernel.told("unbind"), "");
     drop(claim);
-    kernel.disks.detach("virtio-mmio.5", String::new()).await.unwrap();
+    kernel
+        .disks
+        .detach("virtio-mmio.5", String::new())
+        .await
+        .unwrap();
     assert_eq!(kernel.told("unbind"), "virtio-mmio.5");
 }
 
