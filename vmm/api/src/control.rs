@@ -32,8 +32,10 @@ pub enum Request {
         /// What the descriptors beside the message are, in their order.
         descriptors: Vec<Descriptor>,
     },
-    /// Stop executing instructions until `Resume`. Nothing is lost: device
-    /// processes finish what they are at.
+    /// Stop executing instructions until `Resume`; the VMM's own devices hold
+    /// still too. Nothing is lost: device processes and disks finish what they
+    /// are at, and packets wait in their tap. A device process that dies meanwhile
+    /// is noticed by `Resume`.
     Pause,
     /// Go on after `Pause`.
     Resume,

@@ -1,7 +1,9 @@
 //! What the main thread waits for.
 //!
-//! One epoll set with a token for each descriptor. Any thread may add to it:
-//! a device starts on a processor's thread and is served on the main one.
+//! An epoll set with a token for each descriptor. Any thread may add to it:
+//! a device starts on a processor's thread and is served on the main one. A
+//! second set has only what concerns a machine that is paused, whose devices
+//! hold still.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +36,11 @@ pub enum Token {
 }
 
 impl Token {
+    /// Whether a machine that is paused has to hear of it, too.
+    fn is_for_paused(self) -> bool {
+        matches!(self, Self::Control | Self::Over)
+    }
+
     const CONTROL: u64 = 1 << 32;
     const OVER: u64 = 2 << 32;
     const DISKS: u64 = 3 << 32;
@@ -63,17 +70,26 @@ impl Token {
     }
 }
 
-/// The set. Clones are the same set.
+/// The sets. Clones are the same sets.
 #[derive(Clone)]
-pub struct Events(Arc<Epoll>);
+pub struct Events(Arc<Sets>);
+
+struct Sets {
+    all: Epoll,
+    paused: Epoll,
+}
 
 impl Events {
-    /// An empty set.
+    /// Empty sets.
     ///
     /// # Errors
     /// When the kernel gives none.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?)))
+        let set = || Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+        Ok(Self(Arc::new(Sets {
+            all: set()?,
+            paused: set()?,
+        })))
     }
 
     /// Watches `fd` until it is closed.
@@ -85,7 +101,11 @@ impl Events {
     }
 
     fn add(&self, fd: impl AsFd, token: Token, flags: EpollFlags) -> io::Result<()> {
-        Ok(self.0.add(fd, EpollEvent::new(flags, token.encode()))?)
+        let event = EpollEvent::new(flags, token.encode());
+        if token.is_for_paused() {
+            self.0.paused.add(&fd, event)?;
+        }
+        Ok(self.0.all.add(fd, event)?)
     }
 
     /// Waits for events, and lists them.
@@ -93,8 +113,20 @@ impl Events {
     /// # Errors
     /// When the kernel refuses.
     pub fn wait(&self) -> io::Result<Vec<Token>> {
+        Self::wait_for(&self.0.all)
+    }
+
+    /// The same while the machine is paused: devices' events stay for later.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn wait_paused(&self) -> io::Result<Vec<Token>> {
+        Self::wait_for(&self.0.paused)
+    }
+
+    fn wait_for(set: &Epoll) -> io::Result<Vec<Token>> {
         let mut events = [EpollEvent::empty(); BATCH];
-        let count = match self.0.wait(&mut events, EpollTimeout::NONE) {
+        let count = match set.wait(&mut events, EpollTimeout::NONE) {
             Err(Errno::EINTR) => 0,
             waited => waited?,
         };
@@ -171,7 +203,7 @@ impl Sources {
     pub fn pause(&mut self, source: u16) -> io::Result<()> {
         for watched in of(&mut self.watched, source).filter(|watched| watched.active) {
             // Out of the set: an error would be told even without interest.
-            self.events.0.delete(&watched.fd)?;
+            self.events.0.all.delete(&watched.fd)?;
             watched.active = false;
         }
         Ok(())
@@ -198,7 +230,7 @@ impl Drop for Sources {
     fn drop(&mut self) {
         for watched in self.watched.iter().filter(|watched| watched.active) {
             // It is in the set: it was added, and only this removes it.
-            let _ = self.events.0.delete(&watched.fd);
+            let _ = self.events.0.all.delete(&watched.fd);
         }
     }
 }
@@ -276,6 +308,23 @@ mod tests {
         sources.pause(2).unwrap();
         drop(sources);
         assert_eq!(events.wait().unwrap(), [Token::Control]);
+    }
+
+    #[test]
+    fn devices_wait_while_the_machine_is_paused() {
+        let events = Events::new().unwrap();
+        let [(mut ours, theirs), (other, mut end)] = [(); 2].map(|()| UnixStream::pair().unwrap());
+        events.watch(&other, Token::Control).unwrap();
+        let slot = Slot::new(5).unwrap();
+        let mut sources = events.sources(slot);
+        sources
+            .watch(theirs.as_fd(), 2, Interest::Readable)
+            .unwrap();
+        ours.write_all(b"x").unwrap();
+        end.write_all(b"x").unwrap();
+        assert_eq!(events.wait_paused().unwrap(), [Token::Control]);
+        let token = Token::Device { slot, source: 2 };
+        assert!(events.wait().unwrap().contains(&token));
     }
 
     #[test]

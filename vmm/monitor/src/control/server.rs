@@ -12,7 +12,8 @@ use crate::error;
 use crate::events::{Events, Token};
 use crate::jail::{Filter, FilterError, Kind};
 use crate::machine::{
-    AmountError, BuildError, Built, PlugError, RunError, Running, Setup, SetupError, StateError,
+    AmountError, BuildError, Built, PlugError, RunError, Running, Setup, SetupError, State,
+    StateError,
 };
 
 /// The machine did not come about, or the shim cannot be talked to.
@@ -120,8 +121,14 @@ fn attend(
         .watch(&*control, Token::Control)
         .map_err(ServeError::Wait)?;
     loop {
-        for token in events.wait().map_err(ServeError::Wait)? {
+        let ready = match machine.state() {
+            State::Running => events.wait(),
+            State::Paused => events.wait_paused(),
+        };
+        for token in ready.map_err(ServeError::Wait)? {
             match token {
+                // One that was ready together with the request to pause.
+                Token::Device { .. } | Token::Disks if machine.state() == State::Paused => {}
                 Token::Device { slot, source } => machine.serve(slot, source),
                 Token::Disks => machine.serve_disks(),
                 Token::Over => {}

@@ -78,6 +78,12 @@ impl Running {
         })
     }
 
+    /// Whether it is held still.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
     /// Why it is over, if it is.
     #[must_use]
     pub fn over(&self) -> Option<StopReason> {

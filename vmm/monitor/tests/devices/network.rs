@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use nix::sched::{CloneFlags, unshare};
-use vmm_api::{NetConfig, Pluggable};
+use vmm_api::{Answer, NetConfig, Pluggable, Request};
 
 use crate::guest;
 use crate::interface::{configure, tap};
@@ -64,7 +65,10 @@ pub(crate) fn packets_go_both_ways(when: When) -> anyhow::Result<()> {
     let stream = thread::spawn(move || serve_stream(&listener));
 
     ensure!(machine.line()? == "eth0 02:00:00:00:00:01 1450 1");
-    for _ in ["ping", "sent", "received"] {
+    // The time that a ping takes.
+    machine.line()?;
+    packets_wait_while_the_machine_is_paused(&machine)?;
+    for _ in ["sent", "received"] {
         machine.line()?;
     }
     ensure!(machine.line()? == "done");
@@ -75,6 +79,36 @@ pub(crate) fn packets_go_both_ways(when: When) -> anyhow::Result<()> {
             .map_err(|_| anyhow::anyhow!("a server panicked"))??;
     }
     Ok(())
+}
+
+fn packets_wait_while_the_machine_is_paused(machine: &Machine) -> anyhow::Result<()> {
+    ensure!(machine.ask(&Request::Pause, &[])? == Answer::Done);
+    let before = packets_taken()?;
+    let socket = UdpSocket::bind((HOST, 0))?;
+    for _ in 0..5 {
+        socket.send_to(b"for later", (GUEST, 9))?;
+    }
+    thread::sleep(Duration::from_millis(200));
+    let taken = packets_taken()? - before;
+    ensure!(taken == 0, "{taken} packets reached a paused guest");
+    ensure!(machine.ask(&Request::Resume, &[])? == Answer::Done);
+    let began = Instant::now();
+    while packets_taken()? < before + 5 {
+        ensure!(began.elapsed() < Duration::from_secs(20), "packets stay");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Packets that the VMM has read from the tap (proc_pid_net(5), `dev`: the tenth
+/// number).
+fn packets_taken() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev")?;
+    let counts = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tap0:"));
+    let mut counts = counts.context("no tap0")?.split_whitespace();
+    Ok(counts.nth(9).context("no count")?.parse()?)
 }
 
 fn answer_pings(socket: &UdpSocket) -> anyhow::Result<()> {
