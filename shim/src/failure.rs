@@ -84,7 +84,8 @@ impl Coded for SpecError {
     fn code(&self) -> Code {
         match self {
             Self::Read { .. } | Self::Json { .. } => Code::InvalidArgument,
-            Self::NoRoot | Self::NoProcess => Code::InvalidArgument,
+            Self::NoRoot | Self::NoProcess | Self::Bidirectional { .. } => Code::InvalidArgument,
+            Self::Below { .. } => Code::Internal,
             Self::Share(_) => Code::FailedPrecondition,
             Self::Encode(_) => Code::Internal,
         }

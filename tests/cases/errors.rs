@@ -61,7 +61,7 @@ pub(super) async fn refused_pod(
 }
 
 /// A container that must not start, in a pod that does.
-async fn refused_container(
+pub(super) async fn refused_container(
     bed: &Bed,
     what: &str,
     spec: ContainerSpec,

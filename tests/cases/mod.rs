@@ -12,6 +12,7 @@ mod kernel;
 mod lifecycle;
 mod logs;
 mod many;
+mod mounts;
 mod network;
 mod operator;
 mod resize;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         logs::CASES,
         stop::CASES,
         containers::CASES,
+        mounts::CASES,
         network::CASES,
         restart::CASES,
         operator::CASES,

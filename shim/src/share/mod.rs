@@ -5,6 +5,7 @@
 //! only. When the pod's processes are gone the kernel takes the mounts away
 //! with the namespace, however they ended.
 
+mod below;
 mod mount;
 mod options;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags};
 use protocol::paths;
 
+pub(crate) use below::{MOST as MOST_BELOW, writable as writable_below};
 pub(crate) use mount::MountError;
 
 /// A mount as containerd describes it (`containerd.types.Mount`).
@@ -23,6 +25,38 @@ pub(crate) struct RootfsMount {
     pub(crate) kind: String,
     pub(crate) source: String,
     pub(crate) options: Vec<String>,
+}
+
+/// A file or folder of the host that a container is to see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Volume<'a> {
+    pub(crate) source: &'a Path,
+    pub(crate) access: Access,
+    /// Whether what the host mounts below it later appears too
+    /// (`mountPropagation: HostToContainer`).
+    pub(crate) follows: bool,
+}
+
+/// What the guest may write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// All of it.
+    Writable,
+    /// What is mounted below it (`readOnly`).
+    ReadOnly,
+    /// Nothing (`recursiveReadOnly`).
+    AllReadOnly,
+}
+
+impl<'a> Volume<'a> {
+    /// A root file system; nobody mounts anything below it.
+    fn root(source: &'a Path, access: Access) -> Self {
+        Self {
+            source,
+            access,
+            follows: false,
+        }
+    }
 }
 
 /// The root of a pod's share.
@@ -80,7 +114,11 @@ impl Share {
         let host = self.root.join(&entry);
         match mounts {
             // Somebody else has prepared it in the bundle.
-            [] => mount::bind(bundle_rootfs, &self.stage.folder, &host, false)?,
+            [] => mount::bind(
+                Volume::root(bundle_rootfs, Access::Writable),
+                &self.stage.folder,
+                &host,
+            )?,
             mounts => {
                 for mount in mounts {
                     mount::rootfs(mount, &self.stage.folder, &host)?;
@@ -90,19 +128,19 @@ impl Share {
         Ok(Path::new(paths::SHARE).join(entry))
     }
 
-    /// Makes the host's `source` (file or folder) visible; the guest's path of it.
+    /// Makes a volume visible; the guest's path of it.
     pub(crate) fn add_volume(
         &mut self,
         container: &str,
-        source: &Path,
-        read_only: bool,
+        volume: Volume<'_>,
     ) -> Result<PathBuf, MountError> {
+        let source = volume.source;
         let metadata = fs::metadata(source).map_err(MountError::source_missing(source))?;
         let (entry, stage) = match metadata.is_dir() {
             true => (self.new_folder(container)?, &self.stage.folder),
             false => (self.new_file(container)?, &self.stage.file),
         };
-        mount::bind(source, stage, &self.root.join(&entry), read_only)?;
+        mount::bind(volume, stage, &self.root.join(&entry))?;
         Ok(Path::new(paths::SHARE).join(entry))
     }
 

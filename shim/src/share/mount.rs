@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use super::{RootfsMount, options};
+use super::{Access, RootfsMount, Volume, below, options};
 
 /// What a mount failed at.
 #[derive(Debug, thiserror::Error)]
@@ -87,30 +87,49 @@ const HARMLESS: MsFlags = MsFlags::MS_NOSUID
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC);
 
-/// Binds `source` to `target`, by way of `stage`.
+/// Binds `volume` to `target`, by way of `stage`.
+///
+/// A volume that does not follow its source no longer hears of it; one that does
+/// stays its slave, and hands what comes from there on to the virtio-fs process.
 ///
 /// A mount is propagated into the virtio-fs process's namespace with the flags
 /// that it has when it appears; a later remount is not propagated. So the flags
 /// are set where nobody looks, and the finished mount is bound into the share.
-pub(super) fn bind(
-    source: &Path,
-    stage: &Path,
-    target: &Path,
-    read_only: bool,
-) -> Result<(), MountError> {
-    let origin = source.display().to_string();
-    bind_mount(source, stage).map_err(failed("bind", &origin, target))?;
-    let flags = HARMLESS
-        | if read_only {
-            MsFlags::MS_RDONLY
-        } else {
-            MsFlags::empty()
-        };
-    let finished = remount_bind(stage, flags).and_then(|()| bind_mount(stage, target));
+pub(super) fn bind(volume: Volume<'_>, stage: &Path, target: &Path) -> Result<(), MountError> {
+    let origin = volume.source.display().to_string();
+    bind_mount(volume.source, stage).map_err(failed("bind", &origin, target))?;
+    let finished = finish(volume, stage).and_then(|()| bind_mount(stage, target));
     let cleared = umount2(stage, MntFlags::MNT_DETACH);
     finished
         .and(cleared)
         .map_err(failed("bind", &origin, target))
+}
+
+fn finish(volume: Volume<'_>, stage: &Path) -> nix::Result<()> {
+    if !volume.follows {
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(NONE, stage, NONE, private, NONE)?;
+    }
+    match volume.access {
+        Access::Writable => remount_bind(stage, HARMLESS),
+        Access::ReadOnly => remount_bind(stage, HARMLESS | MsFlags::MS_RDONLY),
+        Access::AllReadOnly => remount_all_read_only(stage),
+    }
+}
+
+fn remount_all_read_only(stage: &Path) -> nix::Result<()> {
+    let flags = HARMLESS | MsFlags::MS_RDONLY;
+    remount_bind(stage, flags)?;
+    let found = below::all(stage)
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    for below in found {
+        match remount_bind(&stage.join(below), flags) {
+            // Hidden by another mount.
+            Ok(()) | Err(Errno::ENOENT | Errno::EINVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn bind_mount(source: &Path, target: &Path) -> nix::Result<()> {
@@ -137,8 +156,12 @@ fn remount_bind(target: &Path, flags: MsFlags) -> nix::Result<()> {
 pub(super) fn rootfs(wanted: &RootfsMount, stage: &Path, target: &Path) -> Result<(), MountError> {
     let (flags, data) = options::parse(&wanted.options);
     if wanted.kind == "bind" || flags.contains(MsFlags::MS_BIND) {
-        let read_only = flags.contains(MsFlags::MS_RDONLY);
-        return bind(Path::new(&wanted.source), stage, target, read_only);
+        let access = match flags.contains(MsFlags::MS_RDONLY) {
+            true => Access::ReadOnly,
+            false => Access::Writable,
+        };
+        let volume = Volume::root(Path::new(&wanted.source), access);
+        return bind(volume, stage, target);
     }
     mount_data(wanted, target, flags | HARMLESS, &data)
 }

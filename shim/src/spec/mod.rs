@@ -34,6 +34,18 @@ pub(crate) enum SpecError {
     NoRoot,
     #[error("the container's spec has no process")]
     NoProcess,
+    #[error(
+        "{destination} cannot hand mounts on to the host (mountPropagation: Bidirectional): a \
+         mount is made by a kernel for itself, and the pod in a VM has another one than the \
+         host; use HostToContainer, or remove the runtimeClassName"
+    )]
+    Bidirectional { destination: PathBuf },
+    #[error("look for what is mounted below the volume {}", path.display())]
+    Below {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Share(#[from] MountError),
     #[error("write the container's spec for the guest")]

@@ -6,7 +6,7 @@ use oci_spec::runtime::Mount;
 use protocol::{Id, paths};
 
 use super::SpecError;
-use crate::share::Share;
+use crate::share::{Access, MOST_BELOW, Share, Volume, writable_below};
 
 /// Where a mount's content comes from.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,21 +27,86 @@ pub(super) fn for_guest(
     id: &Id,
     share: &mut Share,
 ) -> Result<Vec<Mount>, SpecError> {
-    mounts.iter().map(|mount| one(mount, id, share)).collect()
+    let mut rewritten = Vec::with_capacity(mounts.len());
+    for mount in mounts {
+        let origin = origin(mount);
+        let mut mount = mount.clone();
+        match origin {
+            Origin::Guest => {}
+            Origin::SharedMemory => set_bind(&mut mount, Path::new(paths::SHM)),
+            Origin::GuestKernel(path) => set_bind(&mut mount, &path),
+            Origin::Host(path) => {
+                rewritten.extend(of_host(mount, &path, id, share)?);
+                continue;
+            }
+        }
+        rewritten.push(mount);
+    }
+    Ok(rewritten)
 }
 
-fn one(mount: &Mount, id: &Id, share: &mut Share) -> Result<Mount, SpecError> {
-    let mut mount = mount.clone();
-    match origin(&mount) {
-        Origin::Guest => {}
-        Origin::SharedMemory => set_bind(&mut mount, Path::new(paths::SHM)),
-        Origin::GuestKernel(path) => set_bind(&mut mount, &path),
-        Origin::Host(path) => {
-            let in_guest = share.add_volume(id.as_str(), &path, has(&mount, "ro"))?;
-            set_bind(&mut mount, &in_guest);
-        }
+/// The volume's mount, and those below it that are not read-only with it.
+fn of_host(
+    mut mount: Mount,
+    source: &Path,
+    id: &Id,
+    share: &mut Share,
+) -> Result<Vec<Mount>, SpecError> {
+    if has(&mount, "shared") || has(&mount, "rshared") {
+        let destination = mount.destination().clone();
+        return Err(SpecError::Bidirectional { destination });
     }
-    Ok(mount)
+    let volume = Volume {
+        source,
+        access: access(&mount),
+        follows: !has(&mount, "private") && !has(&mount, "rprivate"),
+    };
+    let in_guest = share.add_volume(id.as_str(), volume)?;
+    set_bind(&mut mount, &in_guest);
+    let below = match volume.access {
+        Access::ReadOnly => below(source, &in_guest, &mount, share.root())?,
+        Access::Writable | Access::AllReadOnly => Vec::new(),
+    };
+    Ok([mount].into_iter().chain(below).collect())
+}
+
+fn access(mount: &Mount) -> Access {
+    match (has(mount, "rro"), has(mount, "ro")) {
+        (true, _) => Access::AllReadOnly,
+        (false, true) => Access::ReadOnly,
+        (false, false) => Access::Writable,
+    }
+}
+
+/// Mounts below the read-only `mount` of `source`, which `in_guest` is; not
+/// those of the pod's own `share`, in a volume that holds even that.
+fn below(
+    source: &Path,
+    in_guest: &Path,
+    mount: &Mount,
+    share: &Path,
+) -> Result<Vec<Mount>, SpecError> {
+    let mut found = writable_below(source).map_err(|error| SpecError::Below {
+        path: source.to_owned(),
+        source: error,
+    })?;
+    found.retain(|below| !source.join(below).starts_with(share));
+    if found.len() > MOST_BELOW {
+        tracing::warn!(volume = ?source, "too much is mounted below it: it is all read-only");
+        return Ok(Vec::new());
+    }
+    let writable = |below: &PathBuf| {
+        let mut copy = mount.clone();
+        let read_only = |option: &String| option == "ro";
+        let options = mount.options().iter().flatten();
+        copy.set_destination(mount.destination().join(below))
+            .set_source(Some(in_guest.join(below)))
+            .set_options(Some(options.filter(|o| !read_only(o)).cloned().collect()));
+        copy
+    };
+    // What another mount hides is not there to be mounted.
+    let visible = found.iter().filter(|below| source.join(below).exists());
+    Ok(visible.map(writable).collect())
 }
 
 fn origin(mount: &Mount) -> Origin {

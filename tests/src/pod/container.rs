@@ -8,7 +8,8 @@ use ctl::cri::Client;
 use ctl::cri::stream::{Output, Session, Stdio};
 use ctl::cri::v1::{
     ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, Device, ImageSpec,
-    KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext, NamespaceMode,
+    Int64Value, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext, Mount,
+    MountPropagation, NamespaceMode,
 };
 use tokio::time::{Instant, sleep};
 
@@ -117,6 +118,37 @@ impl ContainerSpec {
     pub fn working_dir(mut self, folder: &str) -> Self {
         self.0.working_dir = folder.to_owned();
         self
+    }
+
+    /// Runs it as the user of that number.
+    #[must_use]
+    pub fn user(mut self, number: i64) -> Self {
+        self.security().run_as_user = Some(Int64Value { value: number });
+        self
+    }
+
+    /// Shows it a folder or file of the host at `point`.
+    #[must_use]
+    pub fn mount(
+        mut self,
+        host: &Path,
+        point: &str,
+        propagation: MountPropagation,
+        readonly: bool,
+    ) -> Self {
+        self.0.mounts.push(Mount {
+            container_path: point.to_owned(),
+            host_path: host.display().to_string(),
+            readonly,
+            propagation: propagation.into(),
+            ..Default::default()
+        });
+        self
+    }
+
+    fn security(&mut self) -> &mut LinuxContainerSecurityContext {
+        let linux = self.0.linux.get_or_insert_default();
+        linux.security_context.get_or_insert_default()
     }
 
     /// Creates it.

@@ -137,6 +137,9 @@ fn adapt_linux(linux: &mut Linux, id: &Id) -> Result<(), AdaptError> {
         .set_intel_rdt(None)
         .set_net_devices(None);
     let rules = linux.resources().as_ref().and_then(|r| r.devices().clone());
+    // containerd's words are mount(8)'s, libcontainer's the specification's.
+    let propagation = linux.rootfs_propagation().as_deref().map(one_word);
+    linux.set_rootfs_propagation(propagation);
     if let Some(wanted) = linux.devices_mut() {
         devices::adapt(wanted, &rules.unwrap_or_default())?;
     }
@@ -144,6 +147,15 @@ fn adapt_linux(linux: &mut Linux, id: &Id) -> Result<(), AdaptError> {
         resources::adapt(limits, &paths::cgroup(id), &Present::read());
     }
     Ok(())
+}
+
+/// `rslave` as `slave`: of a root file system it is recursive either way.
+fn one_word(propagation: &str) -> String {
+    let known = ["rshared", "rslave", "rprivate", "runbindable"];
+    match known.contains(&propagation) {
+        true => propagation.trim_start_matches('r').to_owned(),
+        false => propagation.to_owned(),
+    }
 }
 
 /// The cgroup as a path from the root of the cgroup file system.
@@ -178,12 +190,14 @@ mod tests {
             r#"{{"ociVersion": "1.1.0", "root": {{"path": "/"}}, {PROCESS},
                 "hostname": "web-0",
                 "linux": {{"cgroupsPath": "/kubepods/besteffort/pod1/c1", "mountLabel": "x",
+                           "rootfsPropagation": "rslave",
                            "namespaces": [{{"type": "pid"}}], "maskedPaths": ["/proc/kcore"]}}}}"#
         ))
         .unwrap();
         let linux = adapted.spec.linux().as_ref().unwrap();
         assert_eq!(linux.cgroups_path().as_deref(), Some("/pod/c1".as_ref()));
         assert_eq!(linux.mount_label(), &None);
+        assert_eq!(linux.rootfs_propagation().as_deref(), Some("slave"));
         assert_eq!(linux.masked_paths().as_ref().unwrap(), &["/proc/kcore"]);
         assert_eq!(adapted.spec.hostname(), &None);
         let stand_in = adapted.spec.process().as_ref().unwrap();
