@@ -6,8 +6,9 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
 use arbitrary::{Arbitrary, Unstructured};
-use monitor::virtio::mem::{BLOCK, Host, HostError, Mem, Target};
+use monitor::virtio::mem::{BLOCK, Host, HostError, Mem};
 use monitor::virtio::register;
+use monitor::virtio::target::Target;
 
 use crate::driver::{Action, Driver, Plan};
 use crate::machine::Machine;
@@ -138,7 +139,7 @@ fn act(driver: &mut Driver, step: Step, target: &Target, model: &Model) {
 /// Device, driver and host agree on how much there is.
 fn check(driver: &Driver, target: &Target, model: &Model) {
     let given = model.0.lock().unwrap().blocks.len() as u64 * BLOCK;
-    assert_eq!(target.plugged(), given);
+    assert_eq!(target.there(), given);
     let read = |register| u64::from(driver.machine.read(register));
     let shown = read(PLUGGED_SIZE) | read(PLUGGED_SIZE + 4) << 32;
     assert_eq!(shown, given);

@@ -56,6 +56,14 @@ pub enum Request {
         /// How much, MiB.
         memory_mib: u64,
     },
+    /// Have the guest be told that it is to give back so much of its memory, and
+    /// not to use it: up to 64 MiB less than `MachineConfig::memory_mib`; 0 lets it
+    /// have all again. The answer comes at once; `Stats::balloon_mib` tells how far
+    /// the guest says that it is. One that has no memory left takes some back.
+    ResizeBalloon {
+        /// How much, MiB.
+        balloon_mib: u64,
+    },
     /// What the machine has done so far.
     Stats,
     /// Put a device into an empty slot, with its descriptor beside the message:
@@ -190,6 +198,9 @@ pub struct Stats {
     /// MiB of memory that the guest has.
     #[serde(default)]
     pub memory_mib: u64,
+    /// MiB of that which it says that it has given back and does not use.
+    #[serde(default)]
+    pub balloon_mib: u64,
     /// Exits to the VMM because of an I/O port.
     pub port_exits: u64,
     /// Exits to the VMM because of a device register.
@@ -229,6 +240,10 @@ mod tests {
         survives(
             &Request::ResizeMemory { memory_mib: 1024 },
             r#"{"resize_memory":{"memory_mib":1024}}"#,
+        );
+        survives(
+            &Request::ResizeBalloon { balloon_mib: 64 },
+            r#"{"resize_balloon":{"balloon_mib":64}}"#,
         );
         let device = Pluggable::Disk(DiskConfig {
             serial: "data".into(),

@@ -12,8 +12,8 @@ use crate::error;
 use crate::events::{Events, Token};
 use crate::jail::{Filter, FilterError, Kind};
 use crate::machine::{
-    AmountError, BuildError, Built, PlugError, RunError, Running, Setup, SetupError, State,
-    StateError,
+    AmountError, BalloonError, BuildError, Built, PlugError, RunError, Running, Setup, SetupError,
+    State, StateError,
 };
 
 /// The machine did not come about, or the shim cannot be talked to.
@@ -58,6 +58,8 @@ enum Refusal {
     Resize(#[from] ResizeError),
     #[error(transparent)]
     Amount(#[from] AmountError),
+    #[error(transparent)]
+    Balloon(#[from] BalloonError),
 }
 
 /// Serves the shim, and confines the calling thread while it does and ever
@@ -178,6 +180,9 @@ fn meet(request: &Request, fds: Vec<OwnedFd>, machine: &mut Running) -> Result<A
         Request::ResizeMemory { memory_mib } => {
             Ok(machine.resize_memory(*memory_mib).map(|()| Answer::Done)?)
         }
+        Request::ResizeBalloon { balloon_mib } => Ok(machine
+            .resize_balloon(*balloon_mib)
+            .map(|()| Answer::Done)?),
         Request::Stats => Ok(Answer::Stats(machine.stats())),
         Request::Attach { device } => {
             let slot = machine.attach(device, fds)?;

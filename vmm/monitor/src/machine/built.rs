@@ -24,8 +24,9 @@ use crate::over::Over;
 use crate::ports::{Console, Lost, Ports};
 use crate::virtio::Slot;
 use crate::virtio::blk::engine::Engine;
-use crate::virtio::mem::{BLOCK, Target};
+use crate::virtio::mem::BLOCK;
 use crate::virtio::slots::{AttachError, Slots, SlotsError};
+use crate::virtio::target::Target;
 
 /// A machine that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +116,12 @@ impl Built {
             vcpu.boot_at(entry)?;
         }
 
-        let growth = growth(setup.memory_mib, setup.most_memory_mib, late.is_some())?;
+        let growth = growth(
+            setup.memory_mib,
+            setup.most_memory_mib,
+            late.is_some(),
+            setup.balloon,
+        )?;
         if let (Some(late), Some(target)) = (late, &growth.target) {
             let device = growth::device(late, &vm, &memory, target);
             setup.devices.push(Box::new(device));
@@ -189,11 +195,17 @@ impl Memory {
     }
 }
 
-fn growth(least: u64, most: u64, can_grow: bool) -> Result<Growth, BuildError> {
+fn growth(
+    least: u64,
+    most: u64,
+    can_grow: bool,
+    balloon: Arc<Target>,
+) -> Result<Growth, BuildError> {
     let target = can_grow.then(Target::new).transpose();
     Ok(Growth {
         least,
         most,
+        balloon,
         target: target.map_err(system_step("make an event of the memory that is wanted"))?,
     })
 }

@@ -14,7 +14,8 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use super::built::set_region;
 use crate::memory::layout::Range;
 use crate::memory::release::{ReleaseError, release};
-use crate::virtio::mem::{BLOCK, Host, HostError, Mem, Target};
+use crate::virtio::mem::{BLOCK, Host, HostError, Mem};
+use crate::virtio::target::Target;
 
 /// KVM's slots before it are those of RAM and of the device registers.
 const FIRST_SLOT: usize = 16;
@@ -28,6 +29,17 @@ pub struct AmountError {
     most: u64,
 }
 
+/// Least that a guest keeps of its first memory, MiB: what a kernel comes up in.
+const LEAST_KEPT: u64 = 64;
+
+/// The balloon stays.
+#[derive(Debug, thiserror::Error)]
+#[error("{wanted} MiB in the balloon: this machine's can have up to {most}")]
+pub struct BalloonError {
+    wanted: u64,
+    most: u64,
+}
+
 /// How much memory a machine has and can have.
 pub(super) struct Growth {
     /// MiB at its start.
@@ -36,6 +48,8 @@ pub(super) struct Growth {
     pub(super) most: u64,
     /// What is told to the device, if there can be more than at the start.
     pub(super) target: Option<Arc<Target>>,
+    /// What the balloon is told.
+    pub(super) balloon: Arc<Target>,
 }
 
 impl Growth {
@@ -55,9 +69,24 @@ impl Growth {
         Ok(())
     }
 
+    /// Has the guest be told that it is to give `wanted` MiB.
+    pub(super) fn want_back(&self, wanted: u64) -> Result<(), BalloonError> {
+        let most = self.least.saturating_sub(LEAST_KEPT);
+        if wanted > most {
+            return Err(BalloonError { wanted, most });
+        }
+        self.balloon.want(wanted << 20);
+        Ok(())
+    }
+
+    /// MiB that it says that it has given.
+    pub(super) fn balloon_mib(&self) -> u64 {
+        self.balloon.there() >> 20
+    }
+
     /// MiB that the guest has.
     pub(super) fn memory_mib(&self) -> u64 {
-        let plugged = self.target.as_ref().map_or(0, |target| target.plugged());
+        let plugged = self.target.as_ref().map_or(0, |target| target.there());
         self.least + (plugged >> 20)
     }
 }

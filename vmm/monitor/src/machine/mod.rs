@@ -15,7 +15,7 @@ mod setup;
 mod state;
 
 pub use built::{BuildError, Built};
-pub use growth::AmountError;
+pub use growth::{AmountError, BalloonError};
 pub use plug::PlugError;
 pub use running::{RunError, Running};
 pub use setup::{Setup, SetupError};

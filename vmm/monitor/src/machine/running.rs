@@ -10,7 +10,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_api::{Pluggable, Stats, StopReason};
 
 use super::built::Built;
-use super::growth::{AmountError, Growth};
+use super::growth::{AmountError, BalloonError, Growth};
 use super::plug::{self, PlugError};
 use super::state::{Action, State, StateError};
 use crate::cpu::{Gate, Processors, ResizeError, Surroundings, ThreadError, Wanted};
@@ -161,6 +161,15 @@ impl Running {
         self.growth.want(mib)
     }
 
+    /// Has the guest be told that it is to give `mib` MiB of its memory. What it
+    /// has given, [`Self::stats`] tell.
+    ///
+    /// # Errors
+    /// When that would leave it too little.
+    pub fn resize_balloon(&self, mib: u64) -> Result<(), BalloonError> {
+        self.growth.want_back(mib)
+    }
+
     /// Lets it go on.
     ///
     /// # Errors
@@ -180,6 +189,7 @@ impl Running {
         Stats {
             vcpus: u32::try_from(self.processors.count()).unwrap_or(u32::MAX),
             memory_mib: self.growth.memory_mib(),
+            balloon_mib: self.growth.balloon_mib(),
             port_exits: read(&counts.port),
             register_exits: read(&counts.register),
             other_exits: read(&counts.other),

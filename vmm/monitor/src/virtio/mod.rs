@@ -12,6 +12,7 @@
 //! | [`slots`] | all of them |
 //! | [`ring`] | the rings of a queue, for a device in this process |
 //! | [`chain`] | what lies in them, piece by piece |
+//! | [`target`] | how much memory the shim wants a device to give or to hold |
 //! | [`rng`], [`net`], [`blk`], [`balloon`], [`console`] | devices in this process |
 //! | [`vhost_user`] | devices in processes of their own |
 //!
@@ -35,6 +36,7 @@ pub mod rng;
 pub mod slot;
 pub mod slots;
 pub mod status;
+pub mod target;
 pub mod transport;
 pub mod vhost_user;
 pub mod window;

@@ -72,6 +72,7 @@ fn speak(case: &str, words: &mut File) {
         "unbound" => slots::unbound_while_busy(words),
         "cut-off" => slots::cut_off(words),
         "growth" => growth(words),
+        "balloon" => balloon(words),
         other => Err(anyhow::anyhow!("no case {other}")),
     };
     let last = match result {
@@ -189,9 +190,23 @@ fn growth(words: &mut File) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says how much memory is there to use whenever the host has looked.
+fn balloon(words: &mut File) -> anyhow::Result<()> {
+    for next in [LOOKED, SEEN] {
+        writeln!(words, "available {}", meminfo_mib("MemAvailable:")?)?;
+        slots::bind(next)?;
+    }
+    writeln!(words, "available {}", meminfo_mib("MemAvailable:")?)?;
+    Ok(())
+}
+
 fn total_mib() -> anyhow::Result<u64> {
+    meminfo_mib("MemTotal:")
+}
+
+fn meminfo_mib(name: &'static str) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kib.context("no MemTotal")?.trim().parse::<u64>()? / 1024)
+    Ok(kib.context(name)?.trim().parse::<u64>()? / 1024)
 }

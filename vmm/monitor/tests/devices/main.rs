@@ -72,6 +72,10 @@ fn main() -> ExitCode {
             memory::freed_memory_goes_back_to_the_host,
         ))
         .case(case(
+            "a_balloon_takes_memory_and_gives_it_back",
+            memory::a_balloon_takes_memory,
+        ))
+        .case(case(
             "memory_comes_to_a_running_guest_and_goes",
             growth::memory_comes_and_goes,
         ))

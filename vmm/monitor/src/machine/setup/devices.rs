@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use vmm_api::{Descriptor, MachineConfig};
 
@@ -15,6 +16,7 @@ use crate::virtio::console::Console;
 use crate::virtio::device::Device;
 use crate::virtio::net::Net;
 use crate::virtio::rng::Rng;
+use crate::virtio::target::Target;
 use crate::virtio::vhost_user::{self, VhostUser};
 
 /// vsock first: it is what the agent waits for.
@@ -23,6 +25,7 @@ pub(super) fn devices(
     given: &mut Given,
     engine: &Engine,
     lost: &Lost,
+    balloon: &Arc<Target>,
 ) -> Result<Vec<Box<dyn Device>>, SetupError> {
     let mut devices: Vec<Box<dyn Device>> = Vec::new();
     if let Some(socket) = given.take(Descriptor::Vsock)? {
@@ -46,7 +49,7 @@ pub(super) fn devices(
         devices.push(Box::new(disk));
     }
     devices.push(Box::new(Rng::default()));
-    devices.push(Box::new(Balloon::default()));
+    devices.push(Box::new(Balloon::new(Arc::clone(balloon))));
     let what = Descriptor::VirtioConsole;
     if let Some(output) = given.take(what)? {
         let output = console(what, Some(output), lost)?;

@@ -94,6 +94,9 @@ pub enum SetupError {
         #[source]
         source: DiskError,
     },
+    /// Nothing can be told to the balloon.
+    #[error("make an event of the memory that is wanted back")]
+    Balloon(#[source] io::Error),
     /// Nobody does the work of disks.
     #[error(transparent)]
     Engine(#[from] EngineError),

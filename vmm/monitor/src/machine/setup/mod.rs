@@ -6,6 +6,7 @@ mod given;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use vmm_api::{Descriptor, MachineConfig};
 
@@ -16,6 +17,7 @@ use crate::boot::{Images, MOST_CPUS};
 use crate::ports::{Console, Lost};
 use crate::virtio::blk::engine::Engine;
 use crate::virtio::device::Device;
+use crate::virtio::target::Target;
 
 /// Most memory that can come later, MiB: KVM has 32764 slots on x86, and each
 /// block takes one.
@@ -41,6 +43,8 @@ pub struct Setup {
     pub console: Console,
     /// What its consoles lose.
     pub lost: Lost,
+    /// What its balloon is told.
+    pub balloon: Arc<Target>,
     /// Its devices, in the order of their slots.
     pub devices: Vec<Box<dyn Device>>,
     /// Who does the work of its disks, those that come later too.
@@ -61,6 +65,7 @@ impl Setup {
         let mut given = Given::new(descriptors, fds)?;
         let disks = Engine::new()?;
         let lost = Lost::default();
+        let balloon = Target::new().map_err(SetupError::Balloon)?;
         let images = Images {
             kernel: File::from(given.need(Descriptor::Kernel)?),
             initramfs: File::from(given.need(Descriptor::Initramfs)?),
@@ -73,7 +78,8 @@ impl Setup {
             images,
             parameters: config.kernel_parameters.clone(),
             console: console(Descriptor::Console, given.take(Descriptor::Console)?, &lost)?,
-            devices: devices(config, &mut given, &disks, &lost)?,
+            devices: devices(config, &mut given, &disks, &lost, &balloon)?,
+            balloon,
             lost,
             disks,
             kvm: given.need(Descriptor::Kvm)?,

@@ -5,10 +5,14 @@
 //! and may use it again at any time. What it gives when it is asked to, page by
 //! page, it may take back as it likes, too: no page is ever lost to it, it only
 //! finds zeros there.
+//!
+//! How much it is asked to give is the shim's to say ([`Target`]). A guest that
+//! has none left takes pages back by itself.
 
 mod numbers;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
@@ -19,9 +23,10 @@ use self::numbers::Numbers;
 use super::chain::{Access, BadChain, Pieces};
 use super::device::{Device, DeviceError, Served, Start};
 use super::ring::Ring;
+use super::target::Target;
 use crate::complaints;
 use crate::error;
-use crate::events::Sources;
+use crate::events::{Interest, Sources};
 use crate::memory::release::{PAGE, release};
 
 const NAME: &str = "balloon";
@@ -42,10 +47,15 @@ const OFFERED: [u32; 4] = [
     VIRTIO_RING_F_EVENT_IDX,
 ];
 
-/// Fields of the configuration that a driver writes: pages in the balloon, and
-/// the value that it fills free pages with (section 5.5.4).
+/// Fields of the configuration: pages that the balloon is to have; what a driver
+/// writes, pages that it has, and the value that it fills free pages with
+/// (section 5.5.4).
+const WANTED: std::ops::Range<usize> = 0..4;
 const ACTUAL: std::ops::Range<usize> = 4..8;
 const POISON: std::ops::Range<usize> = 12..16;
+
+/// Source of what the shim wants; those before it are queues.
+const TARGET: u16 = 3;
 
 /// What a queue is for, by number. Those of statistics and of free page hints
 /// would be between them (section 5.5.2); without these features Linux leaves
@@ -63,9 +73,9 @@ enum Use {
 }
 
 /// The device.
-#[derive(Default)]
 pub struct Balloon {
     config: [u8; 16],
+    target: Arc<Target>,
     running: Option<Running>,
 }
 
@@ -77,6 +87,29 @@ struct Running {
 }
 
 impl Balloon {
+    /// That holds nothing, until `target` wants it to.
+    #[must_use]
+    pub fn new(target: Arc<Target>) -> Self {
+        Self {
+            config: [0; 16],
+            target,
+            running: None,
+        }
+    }
+
+    fn show_wanted(&mut self) {
+        let pages = u32::try_from(self.target.wanted() / PAGE).unwrap_or(u32::MAX);
+        if let Some(field) = self.config.get_mut(WANTED) {
+            field.copy_from_slice(&pages.to_le_bytes());
+        }
+    }
+
+    fn note_actual(&self) {
+        let field = self.config.get(ACTUAL).and_then(<[u8]>::first_chunk);
+        let pages = field.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        self.target.has(u64::from(pages) * PAGE);
+    }
+
     /// Whether the driver expects something else than zeros in pages that it
     /// has reported: they have to stay what they are then (section 5.5.6.7).
     fn is_poisoned(&self) -> bool {
@@ -115,6 +148,7 @@ impl Device for Balloon {
                 *cell = *byte;
             }
         }
+        self.note_actual();
     }
 
     fn start(&mut self, start: Start) -> Result<(), DeviceError> {
@@ -130,6 +164,12 @@ impl Device for Balloon {
                 source,
             })?;
         }
+        sources
+            .watch(self.target.event(), TARGET, Interest::Readable)
+            .map_err(|source| DeviceError::Events {
+                device: NAME,
+                source,
+            })?;
         self.running = Some(Running {
             rings,
             memory: start.memory,
@@ -140,6 +180,11 @@ impl Device for Balloon {
     }
 
     fn serve(&mut self, source: u16) -> Result<Served, DeviceError> {
+        if source == TARGET {
+            self.target.acknowledge();
+            self.show_wanted();
+            return Ok(Served::ConfigChanged);
+        }
         let is_poisoned = self.is_poisoned();
         let Some(running) = &mut self.running else {
             return Ok(Served::Quiet);
@@ -153,6 +198,8 @@ impl Device for Balloon {
     fn stop(&mut self) -> Result<(), DeviceError> {
         self.running = None;
         self.config = Default::default();
+        self.show_wanted();
+        self.note_actual();
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ const FREE: u64 = 48 << 20;
 
 struct Guest {
     balloon: Balloon,
+    target: Arc<Target>,
     inflate: Driver,
     deflate: Driver,
     report: Driver,
@@ -22,8 +23,10 @@ impl Guest {
         let memory = memory();
         let [inflate, deflate, report] =
             [0, 1, 2].map(|number| Driver::new(&memory, number, QUEUE_SIZE, true));
+        let target = Target::new().unwrap();
         let mut guest = Self {
-            balloon: Balloon::default(),
+            balloon: Balloon::new(Arc::clone(&target)),
+            target,
             inflate,
             deflate,
             report,
@@ -109,6 +112,29 @@ fn reported_pages_go_back_to_the_host() {
 }
 
 #[test]
+fn the_driver_is_told_how_much_to_give_and_tells_how_much_it_gave() {
+    let mut guest = Guest::new();
+    let field =
+        |guest: &Guest, range: std::ops::Range<usize>| guest.balloon.config()[range].to_vec();
+    guest.target.want(5 * PAGE);
+    assert_eq!(guest.balloon.serve(TARGET).unwrap(), Served::ConfigChanged);
+    assert_eq!(field(&guest, WANTED), 5_u32.to_le_bytes());
+    assert_eq!(guest.target.there(), 0);
+    guest.balloon.write_config(4, &3_u32.to_le_bytes());
+    assert_eq!(guest.target.there(), 3 * PAGE);
+    // What is wanted is not the driver's to say.
+    guest.balloon.write_config(0, &[0xff; 4]);
+    guest.balloon.stop().unwrap();
+    assert_eq!(field(&guest, WANTED), 5_u32.to_le_bytes());
+    assert_eq!(guest.target.there(), 0);
+    guest.target.want(u64::MAX);
+    guest.balloon.serve(TARGET).unwrap();
+    assert_eq!(field(&guest, WANTED), [0xff; 4]);
+    guest.balloon.write_config(4, &[0xff; 4]);
+    assert_eq!(guest.target.there(), u64::from(u32::MAX) * PAGE);
+}
+
+#[test]
 fn given_pages_go_back_to_the_host_however_their_numbers_are_cut() {
     for cuts in [4096, 4, 3, 1] {
         let mut guest = Guest::new();
@@ -175,7 +201,7 @@ fn pages_that_have_to_keep_a_value_stay() {
 
 #[test]
 fn a_driver_writes_what_is_its_own_and_no_more() {
-    let mut balloon = Balloon::default();
+    let mut balloon = Balloon::new(Target::new().unwrap());
     balloon.write_config(0, &[0xff; 32]);
     balloon.write_config(usize::MAX, &[0xff; 4]);
     let config = balloon.config().into_owned();

@@ -11,7 +11,6 @@
 
 mod blocks;
 mod request;
-mod target;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,12 +24,12 @@ use self::request::{Answer, Asked, Request};
 use super::chain::Pieces;
 use super::device::{Device, DeviceError, Served, Start};
 use super::ring::Ring;
+use super::target::Target;
 use crate::complaints;
 use crate::error;
 use crate::events::{Interest, Sources};
 
 pub use blocks::BLOCK;
-pub use target::Target;
 
 const NAME: &str = "mem";
 /// Linux has one request at a time.

@@ -147,7 +147,7 @@ fn memory_comes_when_it_is_wanted_and_goes() {
     assert_eq!(guest.mem.serve(TARGET).unwrap(), Served::ConfigChanged);
     assert_eq!(guest.ask(PLUG, 2, 3), (ACK, 0));
     assert_eq!(guest.given(), [2, 3, 4]);
-    assert_eq!(guest.target.plugged(), 3 * BLOCK);
+    assert_eq!(guest.target.there(), 3 * BLOCK);
     // Block size, address, region, usable, plugged, requested.
     let fields = [0, 16, 24, 32, 40, 48].map(|offset| guest.field(offset));
     let region = BLOCKS * BLOCK;
@@ -160,7 +160,7 @@ fn memory_comes_when_it_is_wanted_and_goes() {
     assert_eq!(guest.given(), [2, 4]);
     assert_eq!(guest.ask(UNPLUG_ALL, 0, 0), (ACK, 0));
     assert!(guest.given().is_empty());
-    assert_eq!(guest.target.plugged(), 0);
+    assert_eq!(guest.target.there(), 0);
     assert!(guest.line.count() > 0);
 }
 
@@ -218,7 +218,7 @@ fn a_host_without_memory_gives_none_of_it() {
     assert_eq!(guest.ask(PLUG, 0, 4), (BUSY, 0));
     assert!(guest.given().is_empty());
     assert_eq!(guest.ask(PLUG, 3, 2), (ACK, 0));
-    assert_eq!(guest.target.plugged(), 2 * BLOCK);
+    assert_eq!(guest.target.there(), 2 * BLOCK);
 }
 
 #[test]
@@ -249,7 +249,7 @@ proptest! {
             let given = guest.given().len() as u64;
             prop_assert!(given <= wanted);
             prop_assert_eq!(given * BLOCK, guest.field(40));
-            prop_assert_eq!(given * BLOCK, guest.target.plugged());
+            prop_assert_eq!(given * BLOCK, guest.target.there());
         }
     }
 

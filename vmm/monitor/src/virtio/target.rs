@@ -1,5 +1,5 @@
-//! What the shim wants of the device, and what has become of it: shared between
-//! the device and whoever asks.
+//! How much memory the shim wants a device to give or to hold, and what has
+//! become of it: shared between the device and whoever asks.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
-/// Bytes that are to be plugged, and that are.
+/// Bytes that are wanted, and that are there.
 pub struct Target {
     wanted: AtomicU64,
-    plugged: AtomicU64,
+    there: AtomicU64,
     changed: EventFd,
 }
 
@@ -23,7 +23,7 @@ impl Target {
     pub fn new() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             wanted: AtomicU64::new(0),
-            plugged: AtomicU64::new(0),
+            there: AtomicU64::new(0),
             changed: EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?,
         }))
     }
@@ -36,10 +36,10 @@ impl Target {
         let _ = self.changed.write(1);
     }
 
-    /// Bytes that the guest has.
+    /// Bytes that are there.
     #[must_use]
-    pub fn plugged(&self) -> u64 {
-        self.plugged.load(Ordering::Relaxed)
+    pub fn there(&self) -> u64 {
+        self.there.load(Ordering::Relaxed)
     }
 
     pub(super) fn wanted(&self) -> u64 {
@@ -47,7 +47,7 @@ impl Target {
     }
 
     pub(super) fn has(&self, bytes: u64) {
-        self.plugged.store(bytes, Ordering::Relaxed);
+        self.there.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn acknowledge(&self) {
