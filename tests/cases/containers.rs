@@ -12,11 +12,27 @@ use crate::pod::{ContainerSpec, container, pod};
 const SOON: Duration = Duration::from_secs(20);
 
 cases![
-    any: two_share_the_network_only,
+    any: missing_working_directory_is_made,
+    two_share_the_network_only,
     replaced_in_a_living_pod,
     one_ends_the_other_goes_on,
     created_but_never_started
 ];
+
+/// As root's and for all to enter, though a user of no rights works there; also
+/// for the commands run in it later.
+async fn missing_working_directory_is_made(bed: &Bed) -> Result<()> {
+    let pod = pod("directory").run(bed).await?;
+    let container = ContainerSpec::idle("main")
+        .user(1000)
+        .working_dir("/no/such/folder")
+        .start(&pod)
+        .await?;
+    let seen = container.ask(&["sh", "-c", "pwd; stat -c '%u %g %a' . .."]);
+    assert_eq!(seen.await?, "/no/such/folder\n0 0 755\n0 0 755");
+    assert_eq!(container.exec(&["touch", "file"]).await?.code, Some(1));
+    pod.remove().await
+}
 
 async fn two_share_the_network_only(bed: &Bed) -> Result<()> {
     let pod = pod("two").run(bed).await?;

@@ -17,8 +17,7 @@ cases![
     any: command_is_missing,
     command_is_not_executable,
     working_directory_is_a_file;
-    vm: working_directory_is_missing,
-    kernel_is_missing,
+    vm: kernel_is_missing,
     kernel_is_cut_short,
     kernel_is_something_else,
     kernel_is_damaged_inside,
@@ -95,13 +94,6 @@ async fn working_directory_is_a_file(bed: &Bed) -> Result<()> {
     let spec = container("main", &["true"]).working_dir("/etc/passwd");
     let words = ["/etc/passwd", "not a directory"];
     refused_container(bed, "working directory is a file", spec, &words).await
-}
-
-/// runc would make it, as a folder that the image does not know of.
-async fn working_directory_is_missing(bed: &Bed) -> Result<()> {
-    let spec = container("main", &["true"]).working_dir("/no/such/folder");
-    let words = ["/no/such/folder", "no such file"];
-    refused_container(bed, "working directory is missing", spec, &words).await
 }
 
 async fn kernel_is_missing(bed: &Bed) -> Result<()> {

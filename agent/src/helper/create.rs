@@ -111,6 +111,7 @@ impl Program {
         if let Some(path) = self.path.get() {
             return Ok(path);
         }
+        self.payload.make_directory()?;
         let path = self.payload.prepare()?;
         Ok(self.path.get_or_init(|| path))
     }

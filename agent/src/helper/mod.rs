@@ -8,6 +8,7 @@
 
 mod adapt;
 mod create;
+mod directory;
 mod exec;
 mod hooks;
 mod identity;

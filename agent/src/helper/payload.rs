@@ -12,6 +12,7 @@ use libcontainer::capabilities::CapabilityExt;
 use oci_spec::runtime::{Capabilities, Process};
 use rustix::fs::Uid;
 
+use super::directory;
 use super::program::{self, ProgramError, words};
 use super::report::Kind;
 use super::seccomp::Filter;
@@ -99,16 +100,24 @@ impl Payload {
         })
     }
 
+    /// Makes the working directory if it is missing; to be called as
+    /// [`Payload::prepare`] is, before it, with [`first`]'s capabilities.
+    pub(super) fn make_directory(&self) -> Result<(), PayloadError> {
+        directory::make_and_drop(&self.directory)?.map_err(|cause| self.no_directory(cause))
+    }
+
+    fn no_directory(&self, cause: io::Error) -> PayloadError {
+        PayloadError::WorkingDirectory {
+            path: self.directory.clone(),
+            cause,
+        }
+    }
+
     /// To be called in the container, as its user, with the [`staged`]
     /// capabilities: everything that can fail for a reason that is the
     /// request's. Returns the program's path.
     pub(super) fn prepare(&self) -> Result<PathBuf, PayloadError> {
-        rustix::process::chdir(&self.directory).map_err(|errno| {
-            PayloadError::WorkingDirectory {
-                path: self.directory.clone(),
-                cause: errno.into(),
-            }
-        })?;
+        rustix::process::chdir(&self.directory).map_err(|errno| self.no_directory(errno.into()))?;
         self.own_terminal();
         Ok(program::find(&self.name, self.path.as_deref())?)
     }
@@ -172,6 +181,13 @@ pub(super) fn staged(capabilities: Option<&Capabilities>) -> Capabilities {
     let mut staged = capabilities.cloned().unwrap_or_default();
     staged.extend(STAGE.map(oci_spec::runtime::Capability::from_cap));
     staged
+}
+
+/// [`staged`], with those that [`Payload::make_directory`] needs.
+pub(super) fn first(capabilities: Option<&Capabilities>) -> Capabilities {
+    let mut first = staged(capabilities);
+    first.extend(directory::NEEDED.map(oci_spec::runtime::Capability::from_cap));
+    first
 }
 
 fn set(capabilities: &Option<Capabilities>) -> CapsHashSet {

@@ -103,3 +103,18 @@ async fn a_directory_closed_to_the_user_can_be_its_working_directory() {
     let (stdout, status) = pod.output_of_exec("c", &process).await;
     assert_eq!((stdout.as_str(), status), ("/tmp/closed\n", 1));
 }
+
+/// As runc makes it: root's, whoever the user is, with what the user lacks for
+/// that gone when its program runs.
+#[tokio::test]
+async fn a_missing_working_directory_is_made() {
+    let mut pod = Pod::boot().await;
+    let script = "pwd; stat -c '%u %g %a' . ..; touch x 2>/dev/null || echo closed; \
+                  touch /etc/x 2>/dev/null || echo root is closed";
+    let mut process = spec::shell(script);
+    process["user"] = json!({"uid": 1000, "gid": 1000, "umask": 0o077});
+    process["cwd"] = json!("/new/below");
+    let (stdout, _, status) = pod.output_of("c", &spec::container(process)).await;
+    let expected = "/new/below\n0 0 755\n0 0 755\nclosed\nroot is closed\n";
+    assert_eq!((stdout.as_str(), status), (expected, 0));
+}

@@ -63,15 +63,15 @@ async fn a_program_that_is_missing_or_none_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_working_directory_is_named() {
+async fn a_working_directory_below_a_file_is_named() {
     let mut pod = Pod::boot().await;
     let mut process = spec::shell("exit 0");
-    process["cwd"] = json!("/nosuch");
+    process["cwd"] = json!("/etc/data/below");
     let failure = refused(&pod, &spec::container(process)).await;
-    let text = r#"chdir to cwd ("/nosuch") set in config.json failed: no such file or directory"#;
+    let text = r#"chdir to cwd ("/etc/data/below") set in config.json failed: not a directory"#;
     assert_eq!(
         (failure.code, failure.message.as_str()),
-        (Code::NotFound, text)
+        (Code::FailedPrecondition, text)
     );
     nothing_is_left(&mut pod).await;
 }
