@@ -6,13 +6,14 @@
 #   make install    a node's files (DESTDIR=, and `make uninstall`)
 #   make lab        what needs a true /dev/kvm, in a machine that emulates one
 #   make fuzz       every fuzz target, shortly (docs/fuzzing.md)
+#   make critest    Kubernetes' own tests of a runtime (CRITEST=, its executable)
 #   make bench      where the time of a pod's start goes; the built-in VMM alone, or
 #                   beside those in a folder (PEERS=, static builds)
 
 release := target/x86_64-unknown-linux-gnu/release
 guest   := target/guest
 
-.PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e fuzz bench install uninstall
+.PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e fuzz critest bench install uninstall
 
 build: initramfs
 	@ls -l $(release)/containerd-shim-kata-mshv-vm-isolation-v2 $(release)/kata-mshv $(release)/kata-mshv-fs $(release)/kata-mshv-vsock $(release)/kata-mshv-vmm | awk '{print $$9, $$5, "bytes"}'
@@ -68,6 +69,12 @@ guest-test: build
 e2e: build
 	cargo test --locked -p agent
 	cargo test --locked -p e2e
+
+# With runc and with ours, on containerd VERSION (1.7 or 2); FOCUS names specs.
+critest: build
+	tests/critest/images.py target/critest-images.tar
+	$(release)/bed up --version $(or $(VERSION),2) -- \
+		tests/critest/run.py target/critest-images.tar $(abspath $(CRITEST)) $(if $(FOCUS),'$(FOCUS)')
 
 bench: build lab-kernel
 	$(release)/bed bench --picture target/pod-start.svg
