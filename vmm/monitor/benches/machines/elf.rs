@@ -1,9 +1,9 @@
-//! The tiny guest as an image that each VMM takes: entered in 64-bit mode by
-//! its ELF header (Linux boot protocol, "64-bit boot protocol") or in 32-bit
-//! mode by its PVH note (Xen, `xen/include/public/arch-x86/hvm/start_info.h`).
+//! A few instructions as an image that each VMM takes, for tests too: entered in
+//! 64-bit mode by its ELF header (Linux boot protocol, "64-bit boot protocol") or
+//! in 32-bit mode by its PVH note (Xen, `xen/include/public/arch-x86/hvm/start_info.h`).
 
 /// Where it is loaded and starts.
-const START: u64 = 0x10_0000;
+pub(crate) const START: u64 = 0x10_0000;
 
 const HEADER: u16 = 64;
 const PROGRAM_HEADER: u16 = 56;

@@ -4,6 +4,8 @@
 mod agent;
 mod cases;
 mod device;
+#[path = "../../benches/machines/elf.rs"]
+mod elf; // One way to write an executable is enough.
 mod machine;
 mod memory;
 mod processors;

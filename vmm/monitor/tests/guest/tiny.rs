@@ -4,9 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
-/// Where it is loaded and starts.
-const START: u64 = 0x10_0000;
-const HEADERS: u64 = 64 + 56;
+use crate::elf;
 
 /// What it writes.
 pub(crate) const LINE: &str = "x\n";
@@ -29,29 +27,7 @@ const PROGRAM: [u8; 18] = [
 /// Writes it as a kernel, with an empty initramfs beside it.
 pub(crate) fn write(folder: &Path) -> anyhow::Result<(File, File)> {
     let [kernel, initramfs] = ["tiny", "empty"].map(|name| folder.join(name));
-    std::fs::write(&kernel, elf())?;
+    std::fs::write(&kernel, elf::image(&PROGRAM))?;
     std::fs::write(&initramfs, b"")?;
     Ok((File::open(kernel)?, File::open(initramfs)?))
-}
-
-/// An executable of one segment (ELF-64 Object File Format 1.5).
-fn elf() -> Vec<u8> {
-    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
-    bytes.resize(16, 0);
-    // Executable, x86-64, version 1.
-    bytes.extend([2, 0, 62, 0, 1, 0, 0, 0]);
-    bytes.extend(START.to_le_bytes());
-    // Program headers, no section headers.
-    bytes.extend(64_u64.to_le_bytes());
-    bytes.extend(0_u64.to_le_bytes());
-    // Flags; header size, program header size and count; sections.
-    bytes.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
-    // Loadable, readable and executable.
-    bytes.extend([1, 0, 0, 0, 5, 0, 0, 0]);
-    let length = PROGRAM.len() as u64;
-    for field in [HEADERS, START, START, length, length, 4096] {
-        bytes.extend(field.to_le_bytes());
-    }
-    bytes.extend(PROGRAM);
-    bytes
 }

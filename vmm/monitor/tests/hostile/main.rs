@@ -6,6 +6,8 @@
 
 mod cases;
 mod driver;
+#[path = "../../benches/machines/elf.rs"]
+mod elf; // One way to write an executable is enough.
 mod image;
 mod machine;
 mod memory;
