@@ -15,6 +15,7 @@ mod many;
 mod mounts;
 mod network;
 mod operator;
+mod port_forward;
 mod resize;
 mod restart;
 mod sizing;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         containers::CASES,
         mounts::CASES,
         network::CASES,
+        port_forward::CASES,
         restart::CASES,
         operator::CASES,
         kernel::CASES,

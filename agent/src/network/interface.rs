@@ -12,7 +12,7 @@ use super::{NetworkError, named, parse_hardware_address};
 const CLASS: &str = "/sys/class/net";
 
 /// Index of `lo` in every network namespace.
-const LOOPBACK: u32 = 1;
+pub(super) const LOOPBACK: u32 = 1;
 
 /// The pod's interfaces: index by name.
 pub(super) struct Links(BTreeMap<String, u32>);

@@ -3,6 +3,7 @@
 
 mod address;
 mod interface;
+mod loopback;
 mod neighbour;
 mod netlink;
 mod route;
@@ -26,6 +27,8 @@ pub(crate) enum NetworkError {
     NoSuchInterface(String),
     #[error("{0}")]
     Netlink(String, #[source] NetlinkError),
+    #[error("set {0:?}")]
+    Set(std::path::PathBuf, #[source] std::io::Error),
     #[error("read {0:?}")]
     Read(std::path::PathBuf, #[source] std::io::Error),
 }
@@ -46,6 +49,9 @@ pub(crate) fn configure(request: &CreateSandboxRequest) -> Result<(), NetworkErr
     }
     for wanted in &request.neighbours {
         neighbour::add(&mut netlink, links.index(&wanted.interface)?, wanted)?;
+    }
+    if let Some(wanted) = request.loopback.as_ref() {
+        loopback::open(&mut netlink, links.index(&wanted.interface)?, wanted)?;
     }
     Ok(())
 }

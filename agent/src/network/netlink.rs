@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Address = 20,
     Route = 24,
     Neighbour = 28,
+    Qdisc = 36,
+    Filter = 44,
 }
 
 /// The kernel refused a request, or the socket failed.

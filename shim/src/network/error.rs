@@ -34,6 +34,18 @@ pub(crate) enum NetworkError {
         #[source]
         source: Errno,
     },
+    #[error("let the tap {tap} carry loopback addresses: is /proc/sys writable?")]
+    LoopbackSettings {
+        tap: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{step}")]
+    Loopback {
+        step: &'static str,
+        #[source]
+        source: rtnetlink::Error,
+    },
     #[error("{step} of {interface}: are the kernel's sch_ingress, cls_u32 and act_mirred there?")]
     Redirect {
         step: &'static str,

@@ -60,7 +60,14 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     Some(link)
 }
 
-fn mac(address: &[u8]) -> String {
+/// The bytes of a hardware address as [`mac`] writes it.
+pub(super) fn mac_bytes(text: &str) -> Vec<u8> {
+    text.split(':')
+        .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect()
+}
+
+pub(super) fn mac(address: &[u8]) -> String {
     address
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -4,7 +4,9 @@
 //! agent gives the guest's interface the same addresses and routes.
 
 mod error;
+mod filter;
 mod inspect;
+mod loopback;
 mod namespace;
 mod redirect;
 mod tap;
@@ -13,12 +15,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use futures::TryStreamExt;
-use protocol::agent::{Interface, Neighbour, Route};
+use protocol::agent::{Interface, Loopback, Neighbour, Route};
 use rtnetlink::Handle;
 use vmm_api::NetConfig;
 
 pub(crate) use error::NetworkError;
 use inspect::Link;
+use redirect::TapLink;
 
 /// A pod's interfaces, mirrored. The taps live as long as somebody holds
 /// their descriptors.
@@ -29,6 +32,8 @@ pub(crate) struct Network {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) routes: Vec<Route>,
     pub(crate) neighbours: Vec<Neighbour>,
+    /// `None`: nobody on the host reaches the guest's localhost.
+    pub(crate) loopback: Option<Loopback>,
 }
 
 impl Network {
@@ -39,8 +44,11 @@ impl Network {
         let mut network = Self::describe(&handle, &links).await?;
         for (index, link) in links.iter().enumerate() {
             let tap = namespace::run_in(path, || tap::open(index))??;
-            redirect::connect(&handle, link, &tap.name).await?;
+            let joined = redirect::connect(&handle, link, &tap.name).await?;
             network.taps.push(tap.fd);
+            if index == 0 {
+                network.loopback = lead_loopback(&handle, path, link, &joined).await;
+            }
         }
         Ok(network)
     }
@@ -86,8 +94,24 @@ impl Network {
                 .iter()
                 .filter_map(|n| inspect::neighbour(n, links))
                 .collect(),
+            loopback: None,
         })
     }
+}
+
+/// A pod that cannot be port-forwarded to is better than none.
+async fn lead_loopback(
+    handle: &Handle,
+    path: &Path,
+    link: &Link,
+    tap: &TapLink,
+) -> Option<Loopback> {
+    let led = loopback::lead(handle, path, link, tap).await;
+    led.map_err(|error| {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "port-forward will not reach this pod");
+    })
+    .ok()
 }
 
 async fn links(handle: &Handle) -> Result<Vec<Link>, NetworkError> {

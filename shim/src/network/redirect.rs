@@ -2,19 +2,29 @@
 //! the other, before the host's network stack sees it (tc-mirred(8)).
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec};
 
 use super::NetworkError;
+use super::filter::INGRESS;
 use super::inspect::Link;
 
-/// Parent of filters on an ingress qdisc: `ffff:` (tc(8)).
-const INGRESS: u32 = 0xffff_0000;
 /// All protocols, `ETH_P_ALL` in network byte order.
 const ALL_PROTOCOLS: u16 = 0x0003_u16.to_be();
 
-/// Redirects between `link` and the tap called `tap`, and sets the tap up.
-pub(super) async fn connect(handle: &Handle, link: &Link, tap: &str) -> Result<(), NetworkError> {
+/// A tap as an interface of the pod's namespace.
+pub(super) struct TapLink {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) hardware_address: Vec<u8>,
+}
+
+/// Redirects between `link` and the tap called `name`, and sets the tap up.
+pub(super) async fn connect(
+    handle: &Handle,
+    link: &Link,
+    name: &str,
+) -> Result<TapLink, NetworkError> {
     let failed = |step| {
         move |source| NetworkError::Redirect {
             step,
@@ -22,23 +32,26 @@ pub(super) async fn connect(handle: &Handle, link: &Link, tap: &str) -> Result<(
             source,
         }
     };
-    let tap = index(handle, tap).await.map_err(failed("find the tap"))?;
-    let up = LinkUnspec::new_with_index(tap).up().mtu(link.mtu).build();
+    let tap = find(handle, name).await.map_err(failed("find the tap"))?;
+    let up = LinkUnspec::new_with_index(tap.index)
+        .up()
+        .mtu(link.mtu)
+        .build();
     handle
         .link()
         .set(up)
         .execute()
         .await
         .map_err(failed("set up the tap"))?;
-    for (from, to) in [(link.index, tap), (tap, link.index)] {
+    for (from, to) in [(link.index, tap.index), (tap.index, link.index)] {
         redirect(handle, from, to)
             .await
             .map_err(failed("redirect the packets"))?;
     }
-    Ok(())
+    Ok(tap)
 }
 
-async fn index(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
+async fn find(handle: &Handle, name: &str) -> Result<TapLink, rtnetlink::Error> {
     let found: Vec<LinkMessage> = handle
         .link()
         .get()
@@ -46,10 +59,19 @@ async fn index(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
         .execute()
         .try_collect()
         .await?;
-    found
-        .first()
-        .map(|link| link.header.index)
-        .ok_or(rtnetlink::Error::RequestFailed)
+    let link = found.first().ok_or(rtnetlink::Error::RequestFailed)?;
+    let address = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Address(address) => Some(address.clone()),
+            _ => None,
+        });
+    Ok(TapLink {
+        index: link.header.index,
+        name: name.to_owned(),
+        hardware_address: address.ok_or(rtnetlink::Error::RequestFailed)?,
+    })
 }
 
 async fn redirect(handle: &Handle, from: u32, to: u32) -> Result<(), rtnetlink::Error> {

@@ -268,6 +268,7 @@ fn request(plan: &Plan, network: &Network) -> CreateSandboxRequest {
         interfaces: network.interfaces.clone(),
         routes: network.routes.clone(),
         neighbours: network.neighbours.clone(),
+        loopback: network.loopback.clone().into(),
         wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         ..Default::default()
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use ctl::cri::Client;
+use ctl::cri::stream::Forward;
 use ctl::cri::v1::{
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
     PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
@@ -173,6 +174,15 @@ impl Pod {
             (None, Some(error)) => Err(error.into()),
             (None, None) => bail!("sandbox {} has no record", self.id),
         }
+    }
+
+    /// Connects to `port` on its localhost, as `kubectl port-forward` does.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn forward(&self, port: u16) -> Result<Forward> {
+        Ok(self.client.port_forward(&self.id, port).await?)
     }
 
     /// Stops it with its containers.
