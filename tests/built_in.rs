@@ -26,6 +26,7 @@ const IN_LAB: &[&str] = &[
     "sizing::cpu_and_memory",
     "sizing::fractions_of_two_containers_are_summed_first",
     "resize::limits_go_up_and_down",
+    "volumes::goes_with_the_last_container",
     "driver::",
     "deaths::",
     "errors::kernel_is_damaged_inside",
