@@ -90,10 +90,14 @@ fn path(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Devices that reach the host, and what a pod can grow by.
+const PODS: [&str; 4] = ["vhost-user-", "virtio-net", "virtio-mem", "pcie-root-port"];
+
 fn is_pods(name: &str, value: &str) -> bool {
     match name {
-        "-netdev" => true,
-        "-device" => value.starts_with("vhost-user-") || value.starts_with("virtio-net"),
+        "-netdev" | "-mon" => true,
+        "-object" => value.contains("id=more,"),
+        "-device" => PODS.iter().any(|device| value.starts_with(device)),
         "-chardev" => value.starts_with("socket,") && !value.contains("id=console,"),
         _ => false,
     }
@@ -115,6 +119,9 @@ mod tests {
         };
         let line = "-nodefaults -m 2048M -kernel /proc/self/fd/6 -initrd /proc/self/fd/7 -chardev socket,id=console,fd=3 -serial chardev:console \
                     -chardev socket,id=vsock,fd=4 -device vhost-user-vsock-pci,chardev=vsock \
+                    -chardev socket,id=monitor,fd=8 -mon chardev=monitor,mode=control \
+                    -object memory-backend-memfd,id=mem -object memory-backend-memfd,id=more,size=8192M \
+                    -device virtio-mem-pci,memdev=more -device pcie-root-port,id=port0 \
                     -device virtio-rng-pci -netdev tap,id=net0,fd=6 -device virtio-net-pci,netdev=net0";
         let kept = bare(
             line.split_whitespace().map(str::to_owned).collect(),
@@ -123,7 +130,7 @@ mod tests {
         assert_eq!(
             kept.join(" "),
             "-nodefaults -m 2048M -kernel /k -initrd /i -chardev stdio,id=console,signal=off \
-             -serial chardev:console -device virtio-rng-pci"
+             -serial chardev:console -object memory-backend-memfd,id=mem -device virtio-rng-pci"
         );
     }
 }
