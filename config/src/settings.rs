@@ -196,7 +196,7 @@ impl Default for Qemu {
         Self {
             path: "qemu-system-x86_64".into(),
             accel: Accel::Auto,
-            disk_ports: 4,
+            disk_ports: 2,
         }
     }
 }
