@@ -23,6 +23,7 @@ const IN_LAB: &[&str] = &[
     "operator::check_tells_what_will_be_used",
     "kernel::two_pods_have_two",
     "jail::",
+    "host_cgroup::every_process_is_in_it",
     "sizing::cpu_and_memory",
     "sizing::fractions_of_two_containers_are_summed_first",
     "resize::limits_go_up_and_down",

@@ -51,6 +51,9 @@ pub const MAX_MEMORY_MIB: u32 = 1 << 20;
 /// Greatest id of a user: the one after it means none (setresuid(2)).
 const MAX_ID: u32 = u32::MAX - 1;
 
+/// The same for each driver; the numbers differ.
+const OVERHEAD: &str = "MiB of host memory that a pod takes beside its containers: overhead.podFixed of the RuntimeClass.";
+
 /// Every key there is, in the order in which they are shown.
 pub const KEYS: &[Key] = &[
     key(
@@ -137,6 +140,11 @@ pub const KEYS: &[Key] = &[
         "The group that the built-in VMM becomes; a number.",
     ),
     key(
+        "built_in.overhead_mib",
+        integer(1, MAX_MEMORY_MIB),
+        OVERHEAD,
+    ),
+    key(
         "qemu.path",
         Kind::Program,
         "QEMU: a path, or a name looked up in PATH.",
@@ -146,6 +154,7 @@ pub const KEYS: &[Key] = &[
         Kind::OneOf(&["auto", "kvm", "mshv", "tcg"]),
         "QEMU accelerator.",
     ),
+    key("qemu.overhead_mib", integer(1, MAX_MEMORY_MIB), OVERHEAD),
     key(
         "qemu.disk_ports",
         integer(0, 32),

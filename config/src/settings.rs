@@ -99,6 +99,8 @@ pub struct BuiltIn {
     pub uid: u32,
     /// The group that it becomes, not root's.
     pub gid: u32,
+    /// MiB that a pod takes of the host beside its containers.
+    pub overhead_mib: u32,
 }
 
 /// The qemu driver's options.
@@ -111,6 +113,8 @@ pub struct Qemu {
     pub accel: Accel,
     /// Block volumes that a VM can have at a time: each has a port of its own.
     pub disk_ports: u32,
+    /// MiB that a pod takes of the host beside its containers.
+    pub overhead_mib: u32,
 }
 
 /// QEMU accelerator.
@@ -187,6 +191,7 @@ impl Default for BuiltIn {
             // nobody
             uid: 65534,
             gid: 65534,
+            overhead_mib: 160,
         }
     }
 }
@@ -197,6 +202,7 @@ impl Default for Qemu {
             path: "qemu-system-x86_64".into(),
             accel: Accel::Auto,
             disk_ports: 2,
+            overhead_mib: 288,
         }
     }
 }

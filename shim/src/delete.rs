@@ -16,6 +16,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
 use crate::sandbox::RunDir;
+use crate::{host_cgroup, spec};
 
 /// How long a server may take to end a connection that is of no use.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -58,6 +59,9 @@ fn clean(flags: &Flags, id: &str) {
     if !is_served(socket) {
         let _ = fs::remove_file(socket);
         RunDir::remove_path(&run_dir);
+        if let Ok(spec) = spec::read(Path::new(&flags.bundle)) {
+            host_cgroup::remove(&spec);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use protocol::{Code, Failure};
 
+use crate::host_cgroup::CgroupError;
 use crate::machine::{AdjustError, ImageError};
 use crate::network::NetworkError;
 use crate::sandbox::{BootError, PlanError, ResizeError, VolumeError};
@@ -21,7 +22,7 @@ pub(crate) fn failure(error: &impl Coded) -> Failure {
 impl Coded for PlanError {
     fn code(&self) -> Code {
         match self {
-            Self::Annotation(_) | Self::Size(_) => Code::InvalidArgument,
+            Self::Annotation(_) | Self::Size(_) | Self::Cgroup(_) => Code::InvalidArgument,
             Self::Network(error) => network(error),
         }
     }
@@ -33,6 +34,8 @@ impl Coded for BootError {
             Self::Select(_) => Code::FailedPrecondition,
             Self::Image(ImageError::Read { .. }) => Code::Internal,
             Self::Image(_) | Self::Checksum(_) => Code::FailedPrecondition,
+            Self::Cgroup(CgroupError::TooSmall { .. }) => Code::FailedPrecondition,
+            Self::Cgroup(_) => Code::Internal,
             Self::Network(error) => network(error),
             Self::Died(_) => Code::Unavailable,
             Self::Silent { .. } => Code::DeadlineExceeded,

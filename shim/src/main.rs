@@ -21,6 +21,7 @@ mod containerd;
 mod delete;
 mod devices;
 mod failure;
+mod host_cgroup;
 mod jail;
 mod log;
 mod machine;

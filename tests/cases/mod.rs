@@ -7,6 +7,7 @@ mod deaths;
 mod driver;
 mod errors;
 mod exec;
+mod host_cgroup;
 mod jail;
 mod kernel;
 mod lifecycle;
@@ -41,6 +42,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         operator::CASES,
         kernel::CASES,
         jail::CASES,
+        host_cgroup::CASES,
         sizing::CASES,
         resize::CASES,
         volumes::CASES,

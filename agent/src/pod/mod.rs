@@ -2,6 +2,7 @@
 //! clock, kernel settings, share, shared memory and PID namespace.
 
 mod clock;
+mod memory;
 mod mounts;
 mod pid_namespace;
 pub(crate) mod sysctl;
@@ -19,6 +20,12 @@ pub(crate) enum PodError {
     Clock(#[source] std::io::Error),
     #[error("set host name {0:?}")]
     HostName(String, #[source] std::io::Error),
+    #[error("bound the containers' memory at {bytes} bytes")]
+    Memory {
+        bytes: u64,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Mount(#[from] mounts::MountError),
     #[error("configure the network")]
@@ -34,6 +41,7 @@ pub(crate) fn set_up(request: &CreateSandboxRequest) -> Result<(), PodError> {
         rustix::system::sethostname(request.hostname.as_bytes())
             .map_err(|errno| PodError::HostName(request.hostname.clone(), errno.into()))?;
     }
+    memory::limit(request.memory_max)?;
     mounts::shared_memory(request.shm_size)?;
     if !request.share_tag.is_empty() {
         mounts::share(&request.share_tag)?;

@@ -54,6 +54,10 @@ pub(crate) trait Driver: Send + Sync {
     /// How `kata-mshv ps` shows it: `qemu (tcg)`.
     fn name(&self) -> String;
 
+    /// MiB of the host's memory that a pod takes beside its containers: all its
+    /// processes, and the guest's kernel and agent.
+    fn overhead_mib(&self) -> u32;
+
     /// Starts a machine. It runs when this returns; whether its kernel does
     /// is told by the agent's connection, or by the machine's end.
     async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, StartError>;

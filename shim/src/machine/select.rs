@@ -61,7 +61,7 @@ fn qemu(config: &Config, kvm: &Result<KvmReport, NoKvm>) -> Result<Qemu, SelectE
         path: config.qemu.path.clone(),
     })?;
     let accelerator = accelerator(config.qemu.accel, kvm)?;
-    Ok(Qemu::new(path, accelerator, config.qemu.disk_ports))
+    Ok(Qemu::new(path, accelerator, &config.qemu))
 }
 
 fn accelerator(wanted: Accel, kvm: &Result<KvmReport, NoKvm>) -> Result<Accelerator, SelectError> {

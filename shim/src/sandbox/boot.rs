@@ -16,6 +16,7 @@ use super::timeline::Timeline;
 use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
+use crate::host_cgroup::{CgroupError, HostCgroup};
 use crate::machine::{
     self, ChecksumError, Driver, ImageError, MachineFds, SelectError, StartError,
 };
@@ -42,6 +43,8 @@ pub(crate) enum BootError {
         source: io::Error,
     },
     #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
     Share(#[from] MountError),
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -67,6 +70,11 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     machine::check_initramfs(&plan.config.guest.initramfs)?;
     let driver = machine::select(&plan.config)?;
 
+    // Before anything is started, so that all of it is in there too.
+    let begin = Instant::now();
+    let cgroup = enter_cgroup(plan).await?;
+    let bound = bound(cgroup.as_ref(), plan, driver.as_ref())?;
+    timeline.end("host cgroup", begin);
     let begin = Instant::now();
     let run_dir = run_dir(plan)?;
     let share = Share::new(&run_dir.share())?;
@@ -82,8 +90,9 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
 
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
+    let request = request(plan, &network, bound);
     let greeted = tokio::select! {
-        greeted = greet(plan, &processes, control, &network, &timeline) => greeted,
+        greeted = greet(plan, &processes, control, &request, &timeline) => greeted,
         Some(damage) = damage(plan) => Err(damage.into()),
     };
     let (agent, hello) = match greeted {
@@ -112,6 +121,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         range: plan.range(),
         size: AsyncMutex::new(plan.size),
         volumes: AsyncMutex::default(),
+        cgroup: Mutex::new(cgroup),
     })
 }
 
@@ -141,12 +151,12 @@ async fn greet(
     plan: &Plan,
     processes: &Processes,
     control: oneshot::Receiver<UnixStream>,
-    network: &Network,
+    request: &CreateSandboxRequest,
     timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
     tokio::select! {
-        greeted = set_up(plan, control, network, timeline) => greeted,
+        greeted = set_up(control, request, timeline) => greeted,
         end = processes.ended() => Err(BootError::Died(end)),
         () = tokio::time::sleep(limit) => Err(BootError::Silent {
             seconds: limit.as_secs(),
@@ -156,9 +166,8 @@ async fn greet(
 }
 
 async fn set_up(
-    plan: &Plan,
     control: oneshot::Receiver<UnixStream>,
-    network: &Network,
+    request: &CreateSandboxRequest,
     timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let begin = Instant::now();
@@ -170,7 +179,7 @@ async fn set_up(
     let begin = Instant::now();
     let connected = Agent::connect(stream).await;
     let (agent, hello) = unless_closed(connected).await?;
-    let created = agent.create_sandbox(&request(plan, network)).await;
+    let created = agent.create_sandbox(request).await;
     unless_closed(created).await?;
     timeline.end("sandbox in guest", begin);
     Ok((agent, hello))
@@ -182,6 +191,32 @@ async fn unless_closed<T>(result: Result<T, Failure>) -> Result<T, Failure> {
         Err(failure) if failure.code == Code::Unavailable => std::future::pending().await,
         other => other,
     }
+}
+
+async fn enter_cgroup(plan: &Plan) -> Result<Option<HostCgroup>, BootError> {
+    let Some(path) = plan.cgroup.clone() else {
+        return Ok(None);
+    };
+    // It waits for all processors, and dropped for processes to go.
+    let entered = tokio::task::spawn_blocking(move || HostCgroup::enter(&path)).await;
+    match entered {
+        Ok(entered) => Ok(Some(entered?)),
+        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
+    }
+}
+
+/// Bytes that the containers may have together, where that is less than the
+/// guest has.
+fn bound(
+    cgroup: Option<&HostCgroup>,
+    plan: &Plan,
+    driver: &dyn Driver,
+) -> Result<Option<u64>, BootError> {
+    let Some(cgroup) = cgroup else {
+        return Ok(None);
+    };
+    let bound = cgroup.for_containers(driver.overhead_mib())?;
+    Ok(bound.filter(|bound| *bound < plan.size.memory_mib << 20))
 }
 
 fn run_dir(plan: &Plan) -> Result<RunDir, BootError> {
@@ -255,7 +290,7 @@ fn receive(handover: Handover, streams: Streams) -> oneshot::Receiver<UnixStream
     receiver
 }
 
-fn request(plan: &Plan, network: &Network) -> CreateSandboxRequest {
+fn request(plan: &Plan, network: &Network, bound: Option<u64>) -> CreateSandboxRequest {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -269,6 +304,7 @@ fn request(plan: &Plan, network: &Network) -> CreateSandboxRequest {
         routes: network.routes.clone(),
         neighbours: network.neighbours.clone(),
         loopback: network.loopback.clone().into(),
+        memory_max: bound.unwrap_or_default(),
         wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         ..Default::default()
     }

@@ -1,9 +1,10 @@
 //! A pod's VM and everything on the host that belongs to it.
 //!
 //! ```text
-//! boot:  run dir → share → fs, vsock processes → network → machine
+//! boot:  control group → run dir → share → fs, vsock processes → network → machine
 //!                                   agent's connection → hello → sandbox
 //! stop:  agent syncs → machine → device processes → share → run dir
+//!        → control group
 //! ```
 //!
 //! Every part is a guard that takes itself away when dropped; `stop` only
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::agent::Agent;
+use crate::host_cgroup::HostCgroup;
 use crate::share::Share;
 use crate::sizing::Size;
 use crate::stdio::Streams;
@@ -58,6 +60,7 @@ pub(crate) struct Sandbox {
     size: AsyncMutex<Size>,
     /// Held while one comes or goes.
     volumes: AsyncMutex<Volumes>,
+    cgroup: Mutex<Option<HostCgroup>>,
 }
 
 impl Sandbox {
@@ -91,6 +94,13 @@ impl Sandbox {
         self.processes.kill().await;
         self.share().close();
         self.run_dir.remove();
+        let cgroup = self
+            .cgroup
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // It waits for the kernel.
+        let _ = tokio::task::spawn_blocking(move || drop(cgroup)).await;
     }
 }
 
@@ -142,6 +152,7 @@ impl Sandbox {
             range,
             size: AsyncMutex::new(size),
             volumes: AsyncMutex::default(),
+            cgroup: Mutex::default(),
         }
     }
 

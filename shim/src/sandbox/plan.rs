@@ -8,6 +8,7 @@ use config::{Config, Loaded};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::Range;
+use crate::host_cgroup::{GroupPath, PathError};
 use crate::network::NetworkError;
 use crate::sizing::{Limits, Size, SizingError};
 
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     /// Network namespace of the pod on the host; `None` for a guest with
     /// nothing but its loopback.
     pub(crate) netns: Option<PathBuf>,
+    /// The pod's control group on the host; `None` for the shim's own.
+    pub(crate) cgroup: Option<GroupPath>,
     /// When the shim began.
     pub(crate) began: Instant,
 }
@@ -43,6 +46,8 @@ pub(crate) enum PlanError {
     Size(#[from] SizingError),
     #[error(transparent)]
     Network(NetworkError),
+    #[error(transparent)]
+    Cgroup(#[from] PathError),
 }
 
 impl Plan {
@@ -78,6 +83,7 @@ impl Plan {
             sysctls: if lone { HashMap::new() } else { sysctls(spec) },
             shm_size: SHM_SIZE,
             netns: netns(spec).map_err(PlanError::Network)?,
+            cgroup: GroupPath::of(spec)?,
             began,
         })
     }

@@ -78,6 +78,14 @@ impl PodSpec {
         self
     }
 
+    /// Puts it below a control group, as kubelet does.
+    #[must_use]
+    pub fn cgroup_parent(mut self, parent: &str) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        linux.cgroup_parent = parent.to_owned();
+        self
+    }
+
     /// Asks for the host's network.
     #[must_use]
     pub fn host_network(mut self) -> Self {

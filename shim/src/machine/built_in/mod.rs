@@ -30,6 +30,7 @@ pub(crate) struct BuiltIn {
     path: PathBuf,
     /// Whom it becomes, `UID:GID`.
     user: String,
+    overhead_mib: u32,
 }
 
 impl BuiltIn {
@@ -37,6 +38,7 @@ impl BuiltIn {
         Self {
             path: config.path.clone(),
             user: format!("{}:{}", config.uid, config.gid),
+            overhead_mib: config.overhead_mib,
         }
     }
 }
@@ -45,6 +47,10 @@ impl BuiltIn {
 impl Driver for BuiltIn {
     fn name(&self) -> String {
         "built-in".to_owned()
+    }
+
+    fn overhead_mib(&self) -> u32 {
+        self.overhead_mib
     }
 
     async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, StartError> {

@@ -47,15 +47,17 @@ pub(crate) struct Qemu {
     accelerator: Accelerator,
     /// Disks that can come to a running machine.
     disk_ports: u32,
+    overhead_mib: u32,
     tsc: Tsc,
 }
 
 impl Qemu {
-    pub(crate) fn new(path: PathBuf, accelerator: Accelerator, disk_ports: u32) -> Self {
+    pub(crate) fn new(path: PathBuf, accelerator: Accelerator, config: &config::Qemu) -> Self {
         Self {
             path,
             accelerator,
-            disk_ports,
+            disk_ports: config.disk_ports,
+            overhead_mib: config.overhead_mib,
             tsc: Tsc::begin(),
         }
     }
@@ -65,6 +67,10 @@ impl Qemu {
 impl Driver for Qemu {
     fn name(&self) -> String {
         format!("qemu ({})", self.accelerator.name())
+    }
+
+    fn overhead_mib(&self) -> u32 {
+        self.overhead_mib
     }
 
     async fn start(&self, config: &MachineConfig, fds: MachineFds) -> Result<Machine, StartError> {

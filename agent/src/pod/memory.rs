@@ -1,0 +1,22 @@
+//! What all containers may have of the guest's memory.
+//!
+//! The guest has more memory than the pod's limits on the host allow, so that a
+//! container never finds less than it may use. Page cache would fill the rest, and
+//! the host would end the VM for it. So the bound is drawn here too, where the
+//! kernel takes cache back instead: around all containers, since what a stopped
+//! one leaves in the cache is charged to the group above it.
+
+use std::path::Path;
+
+use super::PodError;
+use crate::init::POD_CGROUP;
+
+/// Bounds the containers' memory at `bytes`; 0 for no bound.
+pub(super) fn limit(bytes: u64) -> Result<(), PodError> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    // cgroup v2: kernel documentation, "Control Group v2", memory.max.
+    std::fs::write(Path::new(POD_CGROUP).join("memory.max"), bytes.to_string())
+        .map_err(|source| PodError::Memory { bytes, source })
+}
