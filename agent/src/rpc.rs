@@ -199,10 +199,7 @@ impl Agent for Service {
         request: UpdateContainerRequest,
     ) -> Result<Empty> {
         let update = |sandbox: Arc<Sandbox>| async move {
-            sandbox
-                .update_container(&request.container_id, &request.resources)
-                .await
-                .map(empty)
+            sandbox.update_container(&request).await.map(empty)
         };
         self.run(update).await
     }

@@ -8,6 +8,7 @@ use protocol::Id;
 use protocol::agent::{
     AttachDiskResponse, ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest,
     Event, ExecProcessRequest, HelloResponse, ResizeTerminalRequest, SignalProcessRequest,
+    UpdateContainerRequest,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::Timespec;
@@ -172,8 +173,10 @@ impl Sandbox {
         self.container(id)?.resume().await
     }
 
-    pub(crate) async fn update_container(&self, id: &str, resources: &[u8]) -> Result<()> {
-        self.container(id)?.update(resources).await
+    pub(crate) async fn update_container(&self, request: &UpdateContainerRequest) -> Result<()> {
+        let container = self.container(&request.container_id)?;
+        pod::limit_memory(request.memory_max)?;
+        container.update(&request.resources).await
     }
 
     pub(crate) fn stats(&self, id: &str) -> Result<ContainerStatsResponse> {

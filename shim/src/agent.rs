@@ -176,14 +176,9 @@ impl Agent {
             .map_err(Failure::from)
     }
 
-    pub(crate) async fn update_container(&self, id: &str, resources: Vec<u8>) -> Result<()> {
-        let request = UpdateContainerRequest {
-            container_id: id.to_owned(),
-            resources,
-            ..Default::default()
-        };
+    pub(crate) async fn update_container(&self, request: &UpdateContainerRequest) -> Result<()> {
         self.client
-            .update_container(deadline(), &request)
+            .update_container(deadline(), request)
             .await
             .map(drop)
             .map_err(Failure::from)

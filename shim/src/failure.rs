@@ -34,8 +34,7 @@ impl Coded for BootError {
             Self::Select(_) => Code::FailedPrecondition,
             Self::Image(ImageError::Read { .. }) => Code::Internal,
             Self::Image(_) | Self::Checksum(_) => Code::FailedPrecondition,
-            Self::Cgroup(CgroupError::TooSmall { .. }) => Code::FailedPrecondition,
-            Self::Cgroup(_) => Code::Internal,
+            Self::Cgroup(error) => error.code(),
             Self::Network(error) => network(error),
             Self::Died(_) => Code::Unavailable,
             Self::Silent { .. } => Code::DeadlineExceeded,
@@ -80,6 +79,15 @@ fn adjust(error: &AdjustError) -> Code {
     match error {
         AdjustError::Full { .. } => Code::ResourceExhausted,
         _ => Code::FailedPrecondition,
+    }
+}
+
+impl Coded for CgroupError {
+    fn code(&self) -> Code {
+        match self {
+            Self::TooSmall { .. } => Code::FailedPrecondition,
+            _ => Code::Internal,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::pod::{ContainerSpec, Limits, container, pod};
 cases![
     vm: every_process_is_in_it,
     page_cache_stays_within_its_limit,
+    containers_follow_its_limit,
     one_without_room_for_a_vm_is_refused
 ];
 
@@ -66,6 +67,31 @@ async fn page_cache_stays_within_its_limit(bed: &Bed) -> Result<()> {
         0,
         "processes that the host's kernel ended"
     );
+    pod.remove().await
+}
+
+/// As kubelet resizes a container in place: first the pod's group, then the container.
+async fn containers_follow_its_limit(bed: &Bed) -> Result<()> {
+    let limit = |mib: u64| (OVERHEAD_MIB + mib) << 20;
+    let parent = Parent::make("kubepods/podfour", Some(limit(64)))?;
+    let limits = |mib| Limits::NONE.memory_mib(mib);
+    let pod = pod("raised")
+        .cgroup_parent(parent.path())
+        .limits(limits(64))
+        .run(bed)
+        .await?;
+    let container = ContainerSpec::idle("main")
+        .limits(limits(64))
+        .start(&pod)
+        .await?;
+    // One buffer of that size.
+    let take = ["dd", "if=/dev/zero", "of=/dev/null", "bs=128M", "count=1"];
+    let before = container.exec(&take).await?;
+    assert_ne!(before.code, Some(0), "{before:?}");
+    parent.write_memory("memory.max", "memory.limit_in_bytes", limit(192))?;
+    container.update(limits(192)).await?;
+    container.ask(&take).await?;
+    assert_eq!(parent.killed()?, 0);
     pod.remove().await
 }
 

@@ -12,11 +12,12 @@ use super::PodError;
 use crate::init::POD_CGROUP;
 
 /// Bounds the containers' memory at `bytes`; 0 for no bound.
-pub(super) fn limit(bytes: u64) -> Result<(), PodError> {
-    if bytes == 0 {
-        return Ok(());
-    }
+pub(crate) fn limit_memory(bytes: u64) -> Result<(), PodError> {
+    let value = match bytes {
+        0 => "max".to_owned(),
+        some => some.to_string(),
+    };
     // cgroup v2: kernel documentation, "Control Group v2", memory.max.
-    std::fs::write(Path::new(POD_CGROUP).join("memory.max"), bytes.to_string())
+    std::fs::write(Path::new(POD_CGROUP).join("memory.max"), value)
         .map_err(|source| PodError::Memory { bytes, source })
 }

@@ -9,6 +9,7 @@ pub(crate) mod sysctl;
 
 use protocol::agent::CreateSandboxRequest;
 
+pub(crate) use memory::limit_memory;
 pub(crate) use pid_namespace::PidNamespace;
 
 use crate::network::{self, NetworkError};
@@ -41,7 +42,9 @@ pub(crate) fn set_up(request: &CreateSandboxRequest) -> Result<(), PodError> {
         rustix::system::sethostname(request.hostname.as_bytes())
             .map_err(|errno| PodError::HostName(request.hostname.clone(), errno.into()))?;
     }
-    memory::limit(request.memory_max)?;
+    if request.memory_max != 0 {
+        limit_memory(request.memory_max)?;
+    }
     mounts::shared_memory(request.shm_size)?;
     if !request.share_tag.is_empty() {
         mounts::share(&request.share_tag)?;

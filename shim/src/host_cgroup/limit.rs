@@ -1,20 +1,37 @@
 //! How much memory the groups above the sandbox's allow.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::hierarchy::Hierarchy;
 use super::path::GroupPath;
 
-/// Bytes; `None` for no limit. The least of all groups above counts: kubelet has
-/// one for the pod and one for all pods.
-pub(super) fn memory(hierarchies: &[Hierarchy], path: &GroupPath) -> Option<u64> {
-    let limits = hierarchies.iter().filter_map(|one| {
-        let file = file(one)?;
-        let groups = path.above(one.mount_point());
-        groups.filter_map(|group| read(&group.join(file))).min()
-    });
-    limits.min()
+/// The least limit of all groups above: kubelet has one for the pod and one for
+/// all pods. It may change at any time.
+#[derive(Debug)]
+pub(super) struct MemoryLimit {
+    files: Vec<PathBuf>,
+}
+
+impl MemoryLimit {
+    /// Of the groups above `path`.
+    pub(super) fn above(hierarchies: &[Hierarchy], path: &GroupPath) -> Self {
+        let files = hierarchies.iter().flat_map(|one| {
+            let groups = path.above(one.mount_point());
+            let name = file(one);
+            groups.filter_map(move |group| Some(group.join(name?)))
+        });
+        Self::of_files(files.collect())
+    }
+
+    pub(super) fn of_files(files: Vec<PathBuf>) -> Self {
+        Self { files }
+    }
+
+    /// Bytes now; `None` for no limit.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.files.iter().filter_map(|file| read(file)).min()
+    }
 }
 
 /// The file that has the limit.
@@ -38,15 +55,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_limit_is_written_in_two_ways() {
+    fn the_least_counts_and_no_limit_is_written_in_two_ways() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("limit");
-        let read_of = |text: &str| {
-            fs::write(&file, text).unwrap();
-            read(&file)
+        let least = |limits: [&str; 2]| {
+            let files = limits.iter().enumerate().map(|(number, text)| {
+                let file = folder.path().join(number.to_string());
+                fs::write(&file, text).unwrap();
+                file
+            });
+            MemoryLimit::of_files(files.collect()).bytes()
         };
-        assert_eq!(read_of("max\n"), None);
-        assert_eq!(read_of("9223372036854771712\n"), None);
-        assert_eq!(read_of("104857600\n"), Some(104_857_600));
+        assert_eq!(least(["max\n", "9223372036854771712\n"]), None);
+        assert_eq!(least(["max\n", "104857600\n"]), Some(104_857_600));
+        assert_eq!(least(["1048576\n", "104857600\n"]), Some(1_048_576));
     }
 }

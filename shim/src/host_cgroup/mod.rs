@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::Spec;
 
 use hierarchy::Hierarchy;
+use limit::MemoryLimit;
 pub(crate) use path::{GroupPath, PathError};
 
 /// How long processes that were killed may take to leave their group.
@@ -55,8 +56,8 @@ pub(crate) enum CgroupError {
 #[derive(Debug)]
 pub(crate) struct HostCgroup {
     places: Vec<Place>,
-    /// Bytes that the groups above allow; `None` for as many as there are.
-    memory: Option<u64>,
+    /// What the groups above allow.
+    memory: MemoryLimit,
 }
 
 /// The group in one hierarchy.
@@ -74,7 +75,7 @@ impl HostCgroup {
         let hierarchies =
             hierarchy::mounted().map_err(|source| CgroupError::Hierarchies { source })?;
         let mut entered = Self {
-            memory: limit::memory(&hierarchies, path),
+            memory: MemoryLimit::above(&hierarchies, path),
             places: Vec::new(),
         };
         for one in hierarchies {
@@ -104,7 +105,7 @@ impl HostCgroup {
     /// What the pod's containers may take of the host's memory together, in
     /// bytes, where a VM has `overhead` MiB of its own; `None` for no bound.
     pub(crate) fn for_containers(&self, overhead: u32) -> Result<Option<u64>, CgroupError> {
-        let Some(memory) = self.memory else {
+        let Some(memory) = self.memory.bytes() else {
             return Ok(None);
         };
         let overhead = u64::from(overhead);
@@ -169,24 +170,27 @@ fn remove_group(group: &Path, deadline: Instant) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn allowing(memory: Option<u64>) -> HostCgroup {
-        HostCgroup {
+    /// What a VM leaves that takes 160 MiB, in a group that allows `memory`.
+    fn left(memory: &str) -> Result<Option<u64>, CgroupError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory.max");
+        std::fs::write(&file, memory).unwrap();
+        let group = HostCgroup {
             places: Vec::new(),
-            memory,
-        }
+            memory: MemoryLimit::of_files(vec![file]),
+        };
+        group.for_containers(160)
     }
 
     #[test]
     fn containers_have_what_the_vm_leaves() {
-        let bound = |memory| allowing(memory).for_containers(160).unwrap();
-        assert_eq!(bound(None), None);
-        assert_eq!(bound(Some(260 << 20)), Some(100 << 20));
+        assert_eq!(left("max").unwrap(), None);
+        assert_eq!(left("272629760").unwrap(), Some(100 << 20));
     }
 
     #[test]
     fn a_group_in_which_no_vm_fits_is_refused() {
-        let error = allowing(Some(100 << 20)).for_containers(160).unwrap_err();
-        let text = error.to_string();
+        let text = left("104857600").unwrap_err().to_string();
         assert!(
             text.contains("allows 100 MiB") && text.contains("takes 160 MiB"),
             "{text}"

@@ -53,8 +53,7 @@ impl Pod {
         let mut ledger = self.0.ledger.lock().await;
         let next = ledger.changed(&target.id, |before| before.with(&limits));
         sandbox.grow(&next.total()).await.map_err(|e| failure(&e))?;
-        let id = target.id.as_str();
-        let updated = sandbox.agent.update_container(id, resources).await;
+        let updated = sandbox.update(target.id.as_str(), resources).await;
         if updated.is_ok() {
             *ledger = next;
         }

@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
+use super::bound::bound;
 use super::journal::Journal;
 use super::timeline::Timeline;
 use super::{Plan, Processes, RunDir, Sandbox};
@@ -73,7 +74,8 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     // Before anything is started, so that all of it is in there too.
     let begin = Instant::now();
     let cgroup = enter_cgroup(plan).await?;
-    let bound = bound(cgroup.as_ref(), plan, driver.as_ref())?;
+    let overhead_mib = driver.overhead_mib();
+    let bound = bound(cgroup.as_ref(), overhead_mib, plan.size.memory_mib)?;
     timeline.end("host cgroup", begin);
     let begin = Instant::now();
     let run_dir = run_dir(plan)?;
@@ -122,6 +124,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         size: AsyncMutex::new(plan.size),
         volumes: AsyncMutex::default(),
         cgroup: Mutex::new(cgroup),
+        overhead_mib,
     })
 }
 
@@ -205,20 +208,6 @@ async fn enter_cgroup(plan: &Plan) -> Result<Option<HostCgroup>, BootError> {
     }
 }
 
-/// Bytes that the containers may have together, where that is less than the
-/// guest has.
-fn bound(
-    cgroup: Option<&HostCgroup>,
-    plan: &Plan,
-    driver: &dyn Driver,
-) -> Result<Option<u64>, BootError> {
-    let Some(cgroup) = cgroup else {
-        return Ok(None);
-    };
-    let bound = cgroup.for_containers(driver.overhead_mib())?;
-    Ok(bound.filter(|bound| *bound < plan.size.memory_mib << 20))
-}
-
 fn run_dir(plan: &Plan) -> Result<RunDir, BootError> {
     let state_dir = &plan.config.state_dir;
     RunDir::create(state_dir, &plan.namespace, &plan.id).map_err(|source| BootError::RunDir {
@@ -290,7 +279,7 @@ fn receive(handover: Handover, streams: Streams) -> oneshot::Receiver<UnixStream
     receiver
 }
 
-fn request(plan: &Plan, network: &Network, bound: Option<u64>) -> CreateSandboxRequest {
+fn request(plan: &Plan, network: &Network, bound: u64) -> CreateSandboxRequest {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -304,7 +293,7 @@ fn request(plan: &Plan, network: &Network, bound: Option<u64>) -> CreateSandboxR
         routes: network.routes.clone(),
         neighbours: network.neighbours.clone(),
         loopback: network.loopback.clone().into(),
-        memory_max: bound.unwrap_or_default(),
+        memory_max: bound,
         wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         ..Default::default()
     }

@@ -11,6 +11,7 @@
 //! makes sure that it happens in order and is over when it returns.
 
 mod boot;
+mod bound;
 mod journal;
 mod plan;
 mod processes;
@@ -61,6 +62,8 @@ pub(crate) struct Sandbox {
     /// Held while one comes or goes.
     volumes: AsyncMutex<Volumes>,
     cgroup: Mutex<Option<HostCgroup>>,
+    /// MiB of the host's memory that the VM takes beside its containers.
+    overhead_mib: u32,
 }
 
 impl Sandbox {
@@ -72,6 +75,10 @@ impl Sandbox {
     /// What the guest may see of the host.
     pub(crate) fn share(&self) -> MutexGuard<'_, Share> {
         self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cgroup(&self) -> MutexGuard<'_, Option<HostCgroup>> {
+        self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the span `name` of the pod's start, which began at `begin`.
@@ -94,11 +101,7 @@ impl Sandbox {
         self.processes.kill().await;
         self.share().close();
         self.run_dir.remove();
-        let cgroup = self
-            .cgroup
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let cgroup = self.cgroup().take();
         // It waits for the kernel.
         let _ = tokio::task::spawn_blocking(move || drop(cgroup)).await;
     }
@@ -153,6 +156,7 @@ impl Sandbox {
             size: AsyncMutex::new(size),
             volumes: AsyncMutex::default(),
             cgroup: Mutex::default(),
+            overhead_mib: 0,
         }
     }
 
