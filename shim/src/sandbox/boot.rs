@@ -92,9 +92,10 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
 
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
-    let request = request(plan, &network, bound);
+    // Made when it is sent: it has the time in it.
+    let request = || request(plan, &network, bound);
     let greeted = tokio::select! {
-        greeted = greet(plan, &processes, control, &request, &timeline) => greeted,
+        greeted = greet(plan, &processes, control, request, &timeline) => greeted,
         Some(damage) = damage(plan) => Err(damage.into()),
     };
     let (agent, hello) = match greeted {
@@ -154,7 +155,7 @@ async fn greet(
     plan: &Plan,
     processes: &Processes,
     control: oneshot::Receiver<UnixStream>,
-    request: &CreateSandboxRequest,
+    request: impl FnOnce() -> CreateSandboxRequest,
     timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
@@ -170,7 +171,7 @@ async fn greet(
 
 async fn set_up(
     control: oneshot::Receiver<UnixStream>,
-    request: &CreateSandboxRequest,
+    request: impl FnOnce() -> CreateSandboxRequest,
     timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let begin = Instant::now();
@@ -182,7 +183,7 @@ async fn set_up(
     let begin = Instant::now();
     let connected = Agent::connect(stream).await;
     let (agent, hello) = unless_closed(connected).await?;
-    let created = agent.create_sandbox(request).await;
+    let created = agent.create_sandbox(&request()).await;
     unless_closed(created).await?;
     timeline.end("sandbox in guest", begin);
     Ok((agent, hello))
