@@ -12,6 +12,9 @@
 
 release := target/x86_64-unknown-linux-gnu/release
 guest   := target/guest
+# By name, never by package: a package alone has its dependencies with fewer
+# features, and all of them would be built once more.
+tests   := cargo test --locked --workspace
 
 .PHONY: build deps kernel lab-kernel binaries initramfs demo test lint scripts unit lab guest-test e2e fuzz critest bench install uninstall
 
@@ -47,28 +50,29 @@ scripts: deps
 
 # The devices' tests boot a guest, hence the kernel.
 unit: build
-	cargo test --locked --workspace --exclude e2e --lib --bins
-	cargo test --locked -p fs-device -p vsock-device -p probe
+	$(tests) --lib --bins
+	cargo build --locked --workspace --example fs-guest
+	$(tests) --test device --test model --test process --test vsock_guest --test this_host
 
 # The corpus, then what a fuzzer makes of it.
 fuzz: deps
-	cargo test --locked -p fuzz
+	$(tests) --test corpus
 	tests/fuzz/run.sh short
 
 # Here, where /dev/kvm has hardware behind it.
 lab: lab-kernel build
-	cargo test --locked -p lab
-	cargo test --locked -p monitor --test jail --test devices --test guest
-	cargo test --locked -p monitor --test hostile
-	cargo test --locked -p e2e --test built-in
+	$(tests) --test lab --test verdicts
+	$(tests) --test jail --test devices --test guest
+	$(tests) --test hostile
+	$(tests) --test built-in
 
 guest-test: build
 	guest-kernel-config/boot_test.sh
 
 # The agent in a guest, and pods through real containerds.
 e2e: build
-	cargo test --locked -p agent
-	cargo test --locked -p e2e
+	$(tests) --test agent_guest
+	$(tests) --test containerd-1-7 --test containerd-2
 
 # With runc and with ours, on containerd VERSION (1.7 or 2); FOCUS names specs.
 critest: build
