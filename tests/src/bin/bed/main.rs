@@ -5,6 +5,7 @@
 mod bench;
 mod comparison;
 mod demo;
+mod soak;
 mod steps;
 mod up;
 
@@ -24,6 +25,7 @@ struct Cli {
 enum Verb {
     Bench(bench::Args),
     Demo(demo::Args),
+    Soak(soak::Args),
     Up(up::Args),
 }
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Bench(args) => bench::bench(&args),
         Verb::Demo(args) => demo::demo(&args),
+        Verb::Soak(args) => soak::soak(&args),
         Verb::Up(args) => up::up(&args),
     };
     result.unwrap_or_else(|error| {

@@ -31,7 +31,7 @@ impl Start {
         clock.lap("StartContainer");
         let mut spans = vec![clock.whole()];
         spans.append(&mut clock.spans);
-        if handler == Handler::KataMshv {
+        if handler.is_vm() {
             spans.extend(shifted(&pod.record()?, clock.origin));
         }
         pod.remove().await?;
