@@ -13,6 +13,18 @@ use crate::{Config, Error, document};
 /// The file that is read when nobody names another.
 pub const DEFAULT_PATH: &str = "/etc/kata-mshv-vm-isolation/config.toml";
 
+/// Names the configuration file of shims whose runtime class names none, in
+/// containerd's environment.
+pub const PATH_VARIABLE: &str = "KATA_MSHV_CONFIG";
+
+/// The file that [`PATH_VARIABLE`] names.
+#[must_use]
+pub fn path_of_environment() -> Option<PathBuf> {
+    std::env::var_os(PATH_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {

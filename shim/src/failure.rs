@@ -98,7 +98,8 @@ impl Coded for SpecError {
             Self::NoRoot | Self::NoProcess | Self::Bidirectional { .. } => Code::InvalidArgument,
             Self::Below { .. } => Code::Internal,
             Self::Share(_) => Code::FailedPrecondition,
-            Self::Encode(_) => Code::Internal,
+            Self::Encode(_) | Self::Write { .. } => Code::Internal,
+            Self::Pod(_) => Code::InvalidArgument,
         }
     }
 }

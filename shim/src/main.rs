@@ -11,15 +11,16 @@
 //! In the server, requests flow one way:
 //!
 //! ```text
-//! containerd ─▶ containerd::service ─▶ pod ─▶ sandbox ─▶ machine, devices,
-//!          ◀─ containerd::events ◀──────┘        │      network, share
-//!                                                └────▶ agent, stdio
+//! containerd ─▶ containerd::*_service ─▶ pod ─▶ sandbox ─▶ machine, devices,
+//!          ◀─ containerd::events ◀────────┘          │      network, share
+//!                                                    └────▶ agent, stdio
 //! ```
 
 mod agent;
 mod containerd;
 mod delete;
 mod devices;
+mod etc;
 mod failure;
 mod host_cgroup;
 mod jail;

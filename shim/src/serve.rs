@@ -21,8 +21,6 @@ use crate::{containerd, log, process, share};
 
 /// Number of the inherited listening socket.
 pub(crate) const LISTENER_FD: RawFd = 3;
-/// Path of the configuration, in the environment.
-pub(crate) const CONFIG_ENV: &str = "KATA_MSHV_CONFIG";
 /// containerd's ttrpc address for events, in the environment.
 pub(crate) const EVENTS_ENV: &str = "TTRPC_ADDRESS";
 
@@ -31,9 +29,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves until the pod is over.
 pub(crate) fn serve(flags: &Flags, began: Instant) -> anyhow::Result<()> {
-    let config_path = std::env::var_os(CONFIG_ENV)
+    let config_path = config::path_of_environment()
         .context("no configuration named: this way of running is for `start` alone")?;
-    let config = config::Loaded::read(config_path.as_ref())?.config();
+    let config = config::Loaded::read(&config_path)?.config();
     log::init(if flags.debug {
         "debug"
     } else {
@@ -43,7 +41,7 @@ pub(crate) fn serve(flags: &Flags, began: Instant) -> anyhow::Result<()> {
     share::enter_own_mount_namespace()?;
     let settings = Settings {
         namespace: flags.namespace.clone(),
-        config_path: config_path.into(),
+        config_path,
         began,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

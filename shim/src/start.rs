@@ -24,8 +24,16 @@ use crate::{serve, spec};
 pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
     let request = StartRequest::read(flags).context("read containerd's request")?;
     let bundle = std::env::current_dir().context("find the bundle: the working folder")?;
-    let group = group(flags, &bundle)?;
-    let address = socket_address(&request.grpc_address, &flags.namespace, &group);
+    let role = role(&bundle)?;
+    let group = match &role {
+        Some(Role::Member { sandbox_id }) => sandbox_id,
+        Some(Role::Sandbox | Role::Lone) | None => &flags.id,
+    };
+    let answer = match role {
+        Some(_) => request.answer,
+        None => request.answer.with_sandbox_api(),
+    };
+    let address = socket_address(&request.grpc_address, &flags.namespace, group);
     if !answers(&address) {
         let config_path = request
             .config_path
@@ -39,7 +47,7 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
     fs::write("address", &address).context("write the bundle's address file")?;
     let mut stdout = std::io::stdout();
     stdout
-        .write_all(&request.answer.encode(&address))
+        .write_all(&answer.encode(&address))
         .context("answer containerd")?;
     stdout.flush().context("answer containerd")
 }
@@ -55,11 +63,11 @@ pub(crate) fn info() -> anyhow::Result<()> {
         .context("answer containerd")
 }
 
-/// The id whose server serves the container: its pod's, or its own.
-fn group(flags: &Flags, bundle: &Path) -> anyhow::Result<String> {
-    match Role::of(&spec::read(bundle)?) {
-        Role::Member { sandbox_id } => Ok(sandbox_id),
-        Role::Sandbox | Role::Lone => Ok(flags.id.clone()),
+/// `None` for a sandbox of the Sandbox API: what it is to be comes later.
+fn role(bundle: &Path) -> anyhow::Result<Option<Role>> {
+    match spec::read(bundle) {
+        Err(error) if error.is_missing() => Ok(None),
+        read => Ok(Some(Role::of(&read?))),
     }
 }
 
@@ -91,7 +99,7 @@ fn spawn(
             "-socket",
             address,
         ])
-        .env(serve::CONFIG_ENV, config_path)
+        .env(config::PATH_VARIABLE, config_path)
         .env(serve::EVENTS_ENV, &request.ttrpc_address)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -19,6 +19,7 @@ mod operator;
 mod port_forward;
 mod resize;
 mod restart;
+mod sandbox_api;
 mod sizing;
 mod stop;
 mod volumes;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         network::CASES,
         port_forward::CASES,
         restart::CASES,
+        sandbox_api::CASES,
         operator::CASES,
         kernel::CASES,
         jail::CASES,

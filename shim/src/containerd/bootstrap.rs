@@ -49,12 +49,11 @@ impl StartRequest {
     /// Reads flags, environment and standard input.
     pub(crate) fn read(flags: &Flags) -> io::Result<Self> {
         let env = |name| std::env::var(name).unwrap_or_default();
-        Ok(Self::parse(
-            flags,
-            &input()?,
-            &env(TTRPC_ADDRESS),
-            &env(MAX_VERSION),
-        ))
+        let request = Self::parse(flags, &input()?, &env(TTRPC_ADDRESS), &env(MAX_VERSION));
+        Ok(Self {
+            config_path: request.config_path.or_else(config::path_of_environment),
+            ..request
+        })
     }
 
     fn parse(flags: &Flags, input: &[u8], ttrpc_address: &str, max_version: &str) -> Self {
@@ -81,6 +80,16 @@ impl StartRequest {
 }
 
 impl Answer {
+    /// The answer for a sandbox of the Sandbox API. containerd 2.0 to 2.2 have
+    /// it, say that they know no more than version 2 of the task API, and need
+    /// to hear of version 3 to send containers the same way.
+    pub(crate) fn with_sandbox_api(self) -> Self {
+        match self {
+            Self::Plain | Self::Json => Self::Json,
+            Self::Message => Self::Message,
+        }
+    }
+
     /// The bytes for standard output.
     pub(crate) fn encode(self, address: &str) -> Vec<u8> {
         match self {
@@ -188,6 +197,14 @@ mod tests {
             serde_json::from_slice(&request.answer.encode("unix:///s")).unwrap();
         assert_eq!(answer["version"], 3);
         assert_eq!(answer["address"], "unix:///s");
+    }
+
+    #[test]
+    fn a_sandbox_of_its_own_api_has_version_3() {
+        let request = StartRequest::parse(&flags(), b"", "/t", "2");
+        let answer = request.answer.with_sandbox_api().encode("unix:///s");
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["version"], 3);
     }
 
     #[test]

@@ -70,6 +70,23 @@ pub(crate) enum Event {
     },
 }
 
+impl Event {
+    /// The container that it happened to.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Create { id, .. }
+            | Self::Start { id, .. }
+            | Self::ExecAdded { id, .. }
+            | Self::ExecStarted { id, .. }
+            | Self::Exit { id, .. }
+            | Self::Delete { id, .. }
+            | Self::Oom { id }
+            | Self::Paused { id }
+            | Self::Resumed { id } => id,
+        }
+    }
+}
+
 /// Sends events to containerd's ttrpc address, one after the other, until the
 /// last sender is gone.
 pub(crate) async fn publish(

@@ -34,8 +34,11 @@ impl Pod {
     /// Creates a container; the host pid that stands for it.
     pub(crate) async fn create(&self, request: CreateRequest) -> Result<u32, Failure> {
         let id = valid(&request.id)?;
-        let spec = spec::read(Path::new(&request.bundle)).map_err(|e| failure(&e))?;
+        let mut spec = spec::read(Path::new(&request.bundle)).map_err(|e| failure(&e))?;
         let role = Role::of(&spec);
+        if let (Some(pod), Role::Member { .. }) = (self.0.described.get(), &role) {
+            pod.etc.complete(&mut spec);
+        }
         self.enter(&id, &role, &request)?;
         let built = self.build(&id, &role, &spec, &request).await;
         match built {

@@ -18,6 +18,7 @@
 mod container;
 mod create;
 mod delete;
+mod described;
 mod exec;
 mod kill;
 mod ledger;
@@ -34,7 +35,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use protocol::{Code, Failure, Id};
@@ -43,9 +44,11 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 use crate::containerd::Event;
 use crate::sandbox::Sandbox;
 use container::Container;
+use described::Described;
 use ledger::Ledger;
 
 pub(crate) use create::CreateRequest;
+pub(crate) use described::SandboxRequest;
 pub(crate) use exec::ExecRequest;
 pub(crate) use lookup::Target;
 pub(crate) use process::Exit;
@@ -73,6 +76,8 @@ struct Shared {
     over: Notify,
     /// What the VM has room for. Held while that changes.
     ledger: AsyncMutex<Ledger>,
+    /// The sandbox, where it is no task of containerd's.
+    described: OnceLock<Described>,
 }
 
 struct Inner {
@@ -103,6 +108,7 @@ impl Pod {
             events,
             over: Notify::new(),
             ledger: AsyncMutex::default(),
+            described: OnceLock::new(),
         }))
     }
 
@@ -139,6 +145,9 @@ impl Pod {
 
     /// To be called with the state locked.
     fn send(&self, event: Event) {
+        if self.is_described(event.id()) {
+            return;
+        }
         // The publisher ends after the pod: nobody is left to be told.
         let _ = self.0.events.send(event);
     }

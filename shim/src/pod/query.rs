@@ -69,6 +69,11 @@ impl Pod {
         self.sandbox().ok().map(|sandbox| sandbox.pid())
     }
 
+    /// What is written down about the VM, JSON.
+    pub(crate) fn record(&self) -> Option<String> {
+        self.sandbox().ok()?.record()
+    }
+
     /// containerd writes no more input.
     pub(crate) fn close_stdin(&self, target: &Target) -> Result<(), Failure> {
         self.with_process(target, |process| process.close_stdin())

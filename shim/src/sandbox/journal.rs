@@ -24,11 +24,16 @@ impl Journal {
     }
 
     pub(super) fn write(&self, run_dir: &RunDir) -> io::Result<()> {
-        run_dir.write_record(&SandboxRecord {
+        run_dir.write_record(&self.whole())
+    }
+
+    /// The record with its spans.
+    pub(super) fn whole(&self) -> SandboxRecord {
+        SandboxRecord {
             began_us: self.timeline.origin_us(),
             timeline: self.timeline.spans(),
             ..self.record().clone()
-        })
+        }
     }
 
     /// Ends a span of the pod's start, and writes everything down with the

@@ -86,6 +86,11 @@ impl Sandbox {
         self.journal.end(name, begin, &self.run_dir);
     }
 
+    /// What is written down about it, JSON.
+    pub(crate) fn record(&self) -> Option<String> {
+        serde_json::to_string(&self.journal.whole()).ok()
+    }
+
     /// Waits for the VM's end, which comes with the end of any of its
     /// processes, and says why it came.
     pub(crate) async fn ended(&self) -> String {

@@ -4,6 +4,7 @@
 mod devices;
 mod guest;
 mod mounts;
+mod pod;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::share::MountError;
 
 pub(crate) use devices::{BlockDevice, Number, block_devices, renumber};
 pub(crate) use guest::for_guest;
+pub(crate) use pod::{of_pod, write};
 
 /// What can be wrong with a spec.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +50,23 @@ pub(crate) enum SpecError {
     },
     #[error(transparent)]
     Share(#[from] MountError),
-    #[error("write the container's spec for the guest")]
+    #[error("write the container's spec")]
     Encode(#[source] serde_json::Error),
+    #[error("make a sandbox's spec of the pod's description")]
+    Pod(#[source] serde_json::Error),
+    #[error("write the sandbox's spec {}", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl SpecError {
+    /// Whether there is no spec at all.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// Reads `config.json` of a bundle.

@@ -107,6 +107,7 @@ fn command(layout: &Layout, packages: &Packages, product: &Product) -> Result<Co
         .env("PATH", search_path(packages, product))
         .env("HOME", "/root")
         .env("TMPDIR", layout.tmp())
+        .env(config::PATH_VARIABLE, layout.shim_config())
         .env("NOTIFY_SOCKET", layout.ready_socket())
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("share containerd's log")?)

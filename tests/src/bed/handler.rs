@@ -2,9 +2,10 @@
 
 use std::env;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 
-/// Chooses the handler of a test run: `runc` or the default, ours. Cases that
+/// Chooses the handler of a test run: `runc`, ours with the Sandbox API, or the
+/// default, ours. Cases that
 /// are not about virtual machines hold for both, which tells a broken case from
 /// a broken product.
 const VARIABLE: &str = "KATA_MSHV_E2E_HANDLER";
@@ -16,6 +17,8 @@ pub enum Handler {
     Runc,
     /// A VM for each pod.
     KataMshv,
+    /// The same, whose pods containerd 2.x describes by the Sandbox API.
+    SandboxApi,
 }
 
 impl Handler {
@@ -25,11 +28,21 @@ impl Handler {
     ///
     /// The variable names no handler.
     pub fn from_env() -> Result<Self> {
-        match env::var(VARIABLE).as_deref() {
-            Err(_) | Ok("kata-mshv-vm-isolation") => Ok(Self::KataMshv),
-            Ok("runc") => Ok(Self::Runc),
-            Ok(other) => bail!("{VARIABLE} is {other:?}: say runc or kata-mshv-vm-isolation"),
-        }
+        let Ok(wanted) = env::var(VARIABLE) else {
+            return Ok(Self::KataMshv);
+        };
+        let all = [Self::Runc, Self::KataMshv, Self::SandboxApi];
+        let found = all.into_iter().find(|handler| handler.name() == wanted);
+        found.with_context(|| {
+            let names = all.map(Self::name).join(", ");
+            format!("{VARIABLE} is {wanted:?}: say one of {names}")
+        })
+    }
+
+    /// Whether its pods are in VMs.
+    #[must_use]
+    pub fn is_vm(self) -> bool {
+        self != Self::Runc
     }
 
     /// Its name in containerd's configuration and in a RuntimeClass.
@@ -38,6 +51,7 @@ impl Handler {
         match self {
             Self::Runc => "runc",
             Self::KataMshv => "kata-mshv-vm-isolation",
+            Self::SandboxApi => "kata-mshv-sandbox-api",
         }
     }
 
@@ -46,7 +60,7 @@ impl Handler {
     pub fn runtime_type(self) -> &'static str {
         match self {
             Self::Runc => "io.containerd.runc.v2",
-            Self::KataMshv => "io.containerd.kata-mshv-vm-isolation.v2",
+            Self::KataMshv | Self::SandboxApi => "io.containerd.kata-mshv-vm-isolation.v2",
         }
     }
 }

@@ -132,7 +132,7 @@ impl Bed {
     pub fn ctr_run(&self) -> Vec<String> {
         let mut run = vec!["run", "--runtime", self.handler.runtime_type()];
         let config = self.layout.shim_config().display().to_string();
-        if self.handler == Handler::KataMshv {
+        if self.handler.is_vm() {
             run.extend(["--runtime-config-path", &config]);
         }
         run.into_iter().map(str::to_owned).collect()

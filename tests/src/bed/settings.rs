@@ -49,7 +49,24 @@ fn containerd(layout: &Layout, version: Version, packages: &Packages) -> String 
         Version::V1_6 | Version::V1_7 => cri_of_config_2(layout, packages),
         Version::V2 => cri_of_config_3(layout, packages),
     };
-    head + &cri + &our_handler(layout, version)
+    let described = match version {
+        Version::V1_6 | Version::V1_7 => String::new(),
+        Version::V2 => by_sandbox_api(),
+    };
+    head + &cri + &our_handler(layout, version) + &described
+}
+
+/// Our handler once more, by another name, for the Sandbox API. It names no
+/// configuration, which containerd up to 2.2 cannot pass on to such a handler's
+/// containers: the bed's is in containerd's environment.
+fn by_sandbox_api() -> String {
+    let (name, kind) = (
+        Handler::SandboxApi.name(),
+        Handler::SandboxApi.runtime_type(),
+    );
+    format!(
+        "[{CRI_3}.containerd.runtimes.{name}]\n  runtime_type = {kind:?}\n  sandboxer = \"shim\"\n"
+    )
 }
 
 /// The handler exactly as a node gets it, told where the bed's configuration is.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
 
-use crate::bed::{Bed, Driver, Handler};
+use crate::bed::{Bed, Driver, Setup, Version};
 
 /// What a case is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Needs {
     Qemu,
     /// Something of the built-in VMM as the driver.
     BuiltIn,
+    /// Something of containerd's Sandbox API.
+    SandboxApi,
 }
 
 /// One thing to be shown.
@@ -36,15 +38,16 @@ impl Case {
         name.unwrap_or(self.path).to_owned()
     }
 
-    /// Whether it can pass with `handler`, and VMs that `driver` runs.
+    /// Whether it can pass in a bed of `setup`.
     #[must_use]
-    pub fn holds_for(&self, handler: Handler, driver: Driver) -> bool {
-        let vm = handler == Handler::KataMshv;
+    pub fn holds_for(&self, setup: Setup) -> bool {
+        let (vm, driver) = (setup.handler.is_vm(), setup.driver);
         match self.needs {
             Needs::AnyRuntime => true,
             Needs::Vm => vm,
             Needs::Qemu => vm && driver == Driver::Qemu,
             Needs::BuiltIn => vm && driver == Driver::Auto,
+            Needs::SandboxApi => vm && setup.version == Version::V2,
         }
     }
 }
@@ -55,6 +58,7 @@ macro_rules! cases {
     (@needs any) => { $crate::harness::Needs::AnyRuntime };
     (@needs vm) => { $crate::harness::Needs::Vm };
     (@needs qemu) => { $crate::harness::Needs::Qemu };
+    (@needs sandbox_api) => { $crate::harness::Needs::SandboxApi };
     (@needs built_in) => { $crate::harness::Needs::BuiltIn };
     ($($needs:ident: $($function:ident),*);* $(;)?) => {
         /// What this file shows.

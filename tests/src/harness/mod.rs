@@ -87,7 +87,7 @@ fn prepare(setup: Setup) -> Result<()> {
         handler,
         driver,
     } = setup;
-    if handler == Handler::KataMshv {
+    if handler.is_vm() {
         Product::find()?.check()?;
     }
     Packages::fetch(version, |step| eprintln!("{version}: {step}"))?;

@@ -37,7 +37,7 @@ impl Selection {
             let name = case.name();
             names.iter().any(|chosen| name.starts_with(chosen))
         });
-        chosen && case.holds_for(self.setup.handler, self.setup.driver)
+        chosen && case.holds_for(self.setup)
     }
 
     /// Whether the command line leaves any. As libtest: filters are substrings

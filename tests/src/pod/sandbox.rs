@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use ctl::cri::Client;
 use ctl::cri::stream::Forward;
 use ctl::cri::v1::{
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    DnsConfig, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
     PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
 };
 use ctl::state::read_records;
@@ -75,6 +75,13 @@ impl PodSpec {
         self.config
             .annotations
             .insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Has names resolved so.
+    #[must_use]
+    pub fn dns(mut self, dns: DnsConfig) -> Self {
+        self.config.dns_config = Some(dns);
         self
     }
 

@@ -18,7 +18,7 @@ use containerd_shim_protos::shim_async::{Task, create_task};
 use protocol::{Code, Failure};
 use ttrpc::asynchronous::{Service, TtrpcContext};
 
-use super::{metrics, timestamp};
+use super::{figures, metrics, run, timestamp};
 use crate::pod::{CreateRequest, ExecRequest, Pod, Snapshot, State, Target};
 use crate::share::RootfsMount;
 use crate::stdio::StdioPaths;
@@ -27,7 +27,7 @@ const V3: &str = "containerd.task.v3.Task";
 const V2: &str = "containerd.task.v2.Task";
 
 /// The service under both of its names.
-pub(crate) fn services(pod: &Pod) -> HashMap<String, Service> {
+pub(super) fn services(pod: &Pod) -> HashMap<String, Service> {
     let mut services = HashMap::new();
     for name in [V2, V3] {
         let mut one = create_task(Arc::new(TaskService { pod: pod.clone() }));
@@ -41,24 +41,21 @@ struct TaskService {
 }
 
 impl TaskService {
-    /// Runs an operation to its end, even if the client goes away meanwhile.
     async fn run<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send + 'static>(
         &self,
         operation: impl FnOnce(Pod) -> F,
     ) -> ttrpc::Result<T> {
-        let finished = tokio::spawn(operation(self.pod.clone())).await;
-        let result = finished.unwrap_or_else(|error| {
-            Err(Failure::new(
-                Code::Internal,
-                format!("the operation failed: {error}"),
-            ))
-        });
-        Ok(result?)
+        run(&self.pod, operation).await
     }
-}
 
-fn target(id: &str, exec_id: &str) -> Result<Target, Failure> {
-    Target::new(id, exec_id)
+    /// A sandbox that containerd knows as such is no task.
+    fn target(&self, id: &str, exec_id: &str) -> Result<Target, Failure> {
+        if self.pod.is_described(id) {
+            let text = format!("{id} is a sandbox, not a task");
+            return Err(Failure::new(Code::NotFound, text));
+        }
+        Target::new(id, exec_id)
+    }
 }
 
 #[async_trait]
@@ -81,7 +78,7 @@ impl Task for TaskService {
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
-        let target = target(&request.id, &request.exec_id)?;
+        let target = self.target(&request.id, &request.exec_id)?;
         let pid = self
             .run(|pod| async move { pod.start(&target).await })
             .await?;
@@ -92,7 +89,7 @@ impl Task for TaskService {
     }
 
     async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
-        let target = target(&request.id, &request.exec_id)?;
+        let target = self.target(&request.id, &request.exec_id)?;
         let snapshot = self.pod.snapshot(&target)?;
         Ok(state_response(request, snapshot))
     }
@@ -102,7 +99,7 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: DeleteRequest,
     ) -> ttrpc::Result<DeleteResponse> {
-        let target = target(&request.id, &request.exec_id)?;
+        let target = self.target(&request.id, &request.exec_id)?;
         let deleted = self
             .run(|pod| async move { pod.delete(&target).await })
             .await?;
@@ -120,7 +117,7 @@ impl Task for TaskService {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
-        let target = target(&request.id, &request.exec_id)?;
+        let target = self.target(&request.id, &request.exec_id)?;
         let (signal, all) = (request.signal, request.all);
         self.run(move |pod| async move { pod.kill(&target, signal, all).await })
             .await?;
@@ -128,7 +125,7 @@ impl Task for TaskService {
     }
 
     async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
-        let target = target(&request.id, &request.exec_id)?;
+        let target = self.target(&request.id, &request.exec_id)?;
         let exit = self.pod.wait(&target).await?;
         Ok(WaitResponse {
             exit_status: exit.status,
@@ -138,7 +135,7 @@ impl Task for TaskService {
     }
 
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
-        let pids = self.pod.pids(&target(&request.id, "")?).await?;
+        let pids = self.pod.pids(&self.target(&request.id, "")?).await?;
         let info = |pid| ProcessInfo {
             pid,
             ..Default::default()
@@ -150,21 +147,21 @@ impl Task for TaskService {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
-        let target = target(&request.id, "")?;
+        let target = self.target(&request.id, "")?;
         self.run(|pod| async move { pod.pause(&target).await })
             .await?;
         Ok(Empty::default())
     }
 
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
-        let target = target(&request.id, "")?;
+        let target = self.target(&request.id, "")?;
         self.run(|pod| async move { pod.resume(&target).await })
             .await?;
         Ok(Empty::default())
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
-        let target = target(&request.id, "")?;
+        let target = self.target(&request.id, "")?;
         let resources = request.resources.into_option().unwrap_or_default().value;
         self.run(|pod| async move { pod.update(&target, resources).await })
             .await?;
@@ -176,7 +173,7 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: ResizePtyRequest,
     ) -> ttrpc::Result<Empty> {
-        let target = target(&request.id, &request.exec_id)?;
+        let target = self.target(&request.id, &request.exec_id)?;
         self.pod
             .resize(&target, request.width, request.height)
             .await?;
@@ -186,18 +183,13 @@ impl Task for TaskService {
     async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
         if request.stdin {
             self.pod
-                .close_stdin(&target(&request.id, &request.exec_id)?)?;
+                .close_stdin(&self.target(&request.id, &request.exec_id)?)?;
         }
         Ok(Empty::default())
     }
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
-        let figures = self.pod.stats(&target(&request.id, "")?).await?;
-        let figures = match (figures, self.pod.vm_pid()) {
-            (Some(of_container), _) => of_container,
-            (None, Some(vm)) => metrics::of_process(vm),
-            (None, None) => Default::default(),
-        };
+        let figures = figures(&self.pod, &self.target(&request.id, "")?).await?;
         Ok(StatsResponse {
             stats: Some(metrics::encode(&figures)).into(),
             ..Default::default()
@@ -210,7 +202,9 @@ impl Task for TaskService {
         request: ConnectRequest,
     ) -> ttrpc::Result<ConnectResponse> {
         // The answer names the shim even before there is a task.
-        let known = target(&request.id, "").and_then(|target| self.pod.snapshot(&target));
+        let known = self
+            .target(&request.id, "")
+            .and_then(|target| self.pod.snapshot(&target));
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
             task_pid: known.map(|snapshot| snapshot.pid).unwrap_or_default(),
