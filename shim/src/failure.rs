@@ -106,7 +106,7 @@ impl Coded for SpecError {
 
 fn network(error: &NetworkError) -> Code {
     match error {
-        NetworkError::HostNetwork => Code::InvalidArgument,
+        NetworkError::HostNetwork | NetworkError::Impossible { .. } => Code::InvalidArgument,
         _ => Code::Internal,
     }
 }

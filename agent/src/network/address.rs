@@ -24,10 +24,13 @@ fn message(index: u32, cidr: Cidr) -> AddressMessage {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    // The request lists every route, the connected ones too: the kernel must
-    // not add those that a plugin had taken away. And nobody needs to be asked
-    // whether the address is free: it is the pod's.
-    let flags = AddressFlags::Noprefixroute | AddressFlags::Nodad;
+    // Nobody needs to be asked whether the address is free: it is the pod's.
+    let mut flags = AddressFlags::Nodad;
+    if !is_link_local(cidr) {
+        // The request lists every other route, the connected ones too: the kernel
+        // must not add those that a plugin had taken away.
+        flags |= AddressFlags::Noprefixroute;
+    }
     message.attributes = vec![
         AddressAttribute::Address(cidr.address),
         AddressAttribute::Local(cidr.address),
@@ -39,6 +42,10 @@ fn message(index: u32, cidr: Cidr) -> AddressMessage {
             .push(AddressAttribute::Broadcast(broadcast));
     }
     message
+}
+
+fn is_link_local(cidr: Cidr) -> bool {
+    matches!(cidr.address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// The last address of an IPv4 network of more than two addresses.
@@ -54,6 +61,20 @@ fn broadcast(cidr: Cidr) -> Option<std::net::Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_route_of_link_local_addresses_alone_is_the_kernels_to_make() {
+        let flags = |text| {
+            let message = message(2, Cidr::parse(text).unwrap());
+            let flags = message.attributes.into_iter().find_map(|a| match a {
+                AddressAttribute::Flags(flags) => Some(flags),
+                _ => None,
+            });
+            flags.unwrap().contains(AddressFlags::Noprefixroute)
+        };
+        assert!(flags("10.1.2.3/24") && flags("fd00::1/64"));
+        assert!(!flags("fe80::1/64"));
+    }
 
     #[test]
     fn the_broadcast_address_is_the_last_of_the_network() {

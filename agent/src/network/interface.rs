@@ -1,6 +1,6 @@
 //! Interfaces: found by hardware address, renamed, sized, brought up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -18,6 +18,14 @@ pub(super) const LOOPBACK: u32 = 1;
 pub(super) struct Links(BTreeMap<String, u32>);
 
 impl Links {
+    #[cfg(test)]
+    pub(super) fn of(links: &[(&str, u32)]) -> Self {
+        let links = links
+            .iter()
+            .map(|(name, index)| ((*name).to_owned(), *index));
+        Self(links.collect())
+    }
+
     pub(super) fn index(&self, name: &str) -> Result<u32, NetworkError> {
         self.0
             .get(name)
@@ -41,20 +49,21 @@ pub(super) fn configure_all(
     netlink: &mut Netlink,
     wanted: &[Interface],
 ) -> Result<Links, NetworkError> {
-    let present = by_hardware_address(Path::new(CLASS))?;
+    let mut present = by_hardware_address(Path::new(CLASS))?;
     let mut links = Links(BTreeMap::from([("lo".to_owned(), LOOPBACK)]));
     let mut found = Vec::new();
     for interface in wanted {
         let address = parse_hardware_address(&interface.hardware_address)?;
         let index = present
-            .get(&address)
+            .get_mut(&address)
+            .and_then(VecDeque::pop_front)
             .ok_or_else(|| NetworkError::NoSuchAddress(interface.hardware_address.clone()))?;
-        found.push((*index, interface));
-        links.0.insert(interface.name.clone(), *index);
+        found.push((index, interface));
+        links.0.insert(interface.name.clone(), index);
     }
     step_aside(netlink, &found)?;
     for (index, interface) in found {
-        no_duplicate_detection(interface, &present_name(index)?)?;
+        ipv6_settings(interface, &present_name(index)?)?;
         netlink
             .request(Kind::Link, 0, &settings(index, interface))
             .map_err(named(format!("configure interface {}", interface.name)))?;
@@ -100,32 +109,44 @@ fn settings(index: u32, interface: &Interface) -> LinkMessage {
     link
 }
 
-/// The host's interface holds the same addresses already: probing for
-/// duplicates would delay them by a second, and could find the host's.
-fn no_duplicate_detection(interface: &Interface, name: &str) -> Result<(), NetworkError> {
-    let path = Path::new("/proc/sys/net/ipv6/conf")
-        .join(name)
-        .join("accept_dad");
-    if !interface
-        .addresses
-        .iter()
-        .any(|address| address.contains(':'))
-        || !path.exists()
-    {
+/// Those of IPv6 that must be there before the interface is up.
+fn ipv6_settings(interface: &Interface, name: &str) -> Result<(), NetworkError> {
+    let conf = Path::new("/proc/sys/net/ipv6/conf").join(name);
+    let has = |prefix: &str| interface.addresses.iter().any(|a| a.contains(prefix));
+    if !has(":") || !conf.exists() {
         return Ok(());
     }
-    std::fs::write(&path, "0").map_err(|error| NetworkError::Read(path, error))
+    let set = |setting: &str, value: &str| {
+        let path = conf.join(setting);
+        std::fs::write(&path, value).map_err(|error| NetworkError::Set(path, error))
+    };
+    // The host's interface holds the same addresses already: probing for
+    // duplicates would delay them by a second, and could find the host's.
+    set("accept_dad", "0")?;
+    if has("fe80:") {
+        // It is told its link-local address: it must not make another one.
+        set("addr_gen_mode", "1")?;
+    }
+    Ok(())
 }
 
-fn by_hardware_address(class: &Path) -> Result<BTreeMap<Vec<u8>, u32>, NetworkError> {
+/// Interfaces of one address, such as those that share a card (ipvlan), are in
+/// the order of their devices.
+fn by_hardware_address(class: &Path) -> Result<BTreeMap<Vec<u8>, VecDeque<u32>>, NetworkError> {
     let entries = std::fs::read_dir(class).map_err(|e| NetworkError::Read(class.into(), e))?;
-    let mut found = BTreeMap::new();
+    let mut found = BTreeMap::<_, VecDeque<_>>::new();
     for entry in entries {
         let link = entry
             .map_err(|e| NetworkError::Read(class.into(), e))?
             .path();
         let address = parse_hardware_address(read(link.join("address"))?.trim())?;
-        found.insert(address, index_of(&link)?);
+        found
+            .entry(address)
+            .or_default()
+            .push_back(index_of(&link)?);
+    }
+    for indexes in found.values_mut() {
+        indexes.make_contiguous().sort_unstable();
     }
     Ok(found)
 }
@@ -162,6 +183,7 @@ mod tests {
         let class = tempfile::tempdir().unwrap();
         for (name, address, index) in [
             ("lo", "00:00:00:00:00:00", 1),
+            ("eth1", "02:00:00:00:00:01", 3),
             ("eth0", "02:00:00:00:00:01", 2),
         ] {
             let link = class.path().join(name);
@@ -170,7 +192,7 @@ mod tests {
             std::fs::write(link.join("ifindex"), format!("{index}\n")).unwrap();
         }
         let found = by_hardware_address(class.path()).unwrap();
-        assert_eq!(found.get([2, 0, 0, 0, 0, 1].as_slice()), Some(&2));
+        assert_eq!(found[[2, 0, 0, 0, 0, 1].as_slice()], [2, 3]);
     }
 
     #[test]

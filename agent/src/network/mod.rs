@@ -7,6 +7,7 @@ mod loopback;
 mod neighbour;
 mod netlink;
 mod route;
+mod rule;
 
 use std::net::IpAddr;
 
@@ -45,7 +46,10 @@ pub(crate) fn configure(request: &CreateSandboxRequest) -> Result<(), NetworkErr
         add_addresses(&mut netlink, links.index(&wanted.name)?, wanted)?;
     }
     for route in route::in_working_order(&request.routes) {
-        route::add(&mut netlink, links.index(&route.interface)?, route)?;
+        route::add(&mut netlink, &links, route)?;
+    }
+    for wanted in &request.rules {
+        rule::add(&mut netlink, wanted)?;
     }
     for wanted in &request.neighbours {
         neighbour::add(&mut netlink, links.index(&wanted.interface)?, wanted)?;
@@ -94,6 +98,14 @@ impl Cidr {
             return Err(invalid());
         }
         Ok(Self { address, prefix })
+    }
+}
+
+fn optional_cidr(text: &str) -> Result<Option<Cidr>, NetworkError> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        Cidr::parse(text).map(Some)
     }
 }
 

@@ -18,6 +18,10 @@ const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 /// Replace what is there, or create it: requests can be repeated.
 pub(super) const REPLACE: u16 = 0x100 | 0x400;
+/// Put it behind those that are there, or create the first.
+pub(super) const APPEND: u16 = 0x800 | 0x400;
+/// Create it if it is not there.
+pub(super) const CREATE: u16 = 0x200 | 0x400;
 
 /// What is made: the `RTM_NEW…` message types of `linux/rtnetlink.h`.
 #[derive(Clone, Copy)]
@@ -27,6 +31,7 @@ pub(super) enum Kind {
     Address = 20,
     Route = 24,
     Neighbour = 28,
+    Rule = 32,
     Qdisc = 36,
     Filter = 44,
 }
@@ -38,6 +43,13 @@ pub(crate) enum NetlinkError {
     Refused(#[from] std::io::Error),
     #[error("the kernel's answer is not an acknowledgement")]
     NotAcknowledged,
+}
+
+impl NetlinkError {
+    /// What is asked for is there already.
+    pub(super) fn already(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.kind() == std::io::ErrorKind::AlreadyExists)
+    }
 }
 
 impl From<Errno> for NetlinkError {

@@ -26,6 +26,10 @@ pub(crate) enum NetworkError {
         #[source]
         source: rtnetlink::Error,
     },
+    #[error(
+        "a VM cannot have the interface {interface} ({kind}) of the pod's network: its packets are no Ethernet frames; have the CNI plugin make another kind, or none"
+    )]
+    Impossible { interface: String, kind: String },
     #[error("open /dev/net/tun: is the tun module loaded?")]
     Tun(#[source] io::Error),
     #[error("make the tap {name} in the pod's network namespace")]

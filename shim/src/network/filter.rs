@@ -11,8 +11,9 @@ use rtnetlink::packet_route::tc::{
 };
 use rtnetlink::{Error, Handle};
 
-/// Parent of filters on an ingress qdisc: `ffff:` (tc(8)).
-pub(super) const INGRESS: u32 = 0xffff_0000;
+/// Parent of filters on what comes in, with the qdisc `ingress` and with `clsact`:
+/// `TC_H_CLSACT` and `TC_H_MIN_INGRESS` of `linux/pkt_sched.h`.
+pub(super) const INGRESS: u32 = 0xffff_fff2;
 
 /// Offsets of the addresses in the header (RFC 791, 3.1; RFC 8200, 3).
 const V4_SOURCE: i32 = 12;
@@ -40,6 +41,15 @@ impl Packet {
             protocol: 0x86dd,
             keys: Vec::new(),
         }
+    }
+
+    /// It has a VLAN's tag, whatever is in it.
+    pub(super) fn tagged() -> Self {
+        let any = Self {
+            protocol: 0x8100,
+            keys: Vec::new(),
+        };
+        any.word(0, 0, 0)
     }
 
     /// The protocol above is TCP, with no extension header before it.

@@ -1,87 +1,25 @@
-//! Netlink's words about a namespace, turned into the agent's. Pure.
+//! Netlink's words about addresses and neighbours, turned into the agent's. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use protocol::agent::{Family, Interface, Neighbour, Route};
-use rtnetlink::packet_route::AddressFamily;
+use protocol::agent::{Interface, Neighbour};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
-    RouteProtocol, RouteType,
-};
-use vmm_api::NetConfig;
 
-/// An interface worth mirroring.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) index: u32,
-    pub(super) name: String,
-    pub(super) mac: String,
-    pub(super) mtu: u32,
-    pub(super) no_arp: bool,
-}
+use super::link::{Link, mac, mac_bytes, name_of};
 
-impl Link {
-    pub(super) fn net_config(&self) -> NetConfig {
-        NetConfig {
-            mac: self.mac.clone(),
-            mtu: self.mtu,
-        }
-    }
-}
+/// Index of `lo` in every network namespace.
+pub(super) const LO: u32 = 1;
 
-/// `None` for what a pod does not talk through: the loopback, interfaces that
-/// are down, and the fallback devices of tunnel modules.
-pub(super) fn link(message: &LinkMessage) -> Option<Link> {
-    let flags = message.header.flags;
-    let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
-    if !ethernet || !flags.contains(LinkFlags::Up) || flags.contains(LinkFlags::Loopback) {
-        return None;
-    }
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        mac: String::new(),
-        mtu: 1500,
-        no_arp: flags.contains(LinkFlags::Noarp),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(address) => link.mac = mac(address),
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            _ => {}
-        }
-    }
-    Some(link)
-}
-
-/// The bytes of a hardware address as [`mac`] writes it.
-pub(super) fn mac_bytes(text: &str) -> Vec<u8> {
-    text.split(':')
-        .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
-        .collect()
-}
-
-pub(super) fn mac(address: &[u8]) -> String {
-    address
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<Vec<_>>()
-        .join(":")
-}
-
-/// `link` with those of `addresses` that are its own. Link-local addresses of
-/// IPv6 the guest makes by itself.
+/// `link` with those of `addresses` that are its own. The link-local address
+/// that follows from the hardware address the guest makes by itself.
 pub(super) fn interface(link: &Link, addresses: &[AddressMessage]) -> Interface {
+    let by_itself = link_local(&link.mac);
     let own = |message: &&AddressMessage| {
         message.header.index == link.index
-            && !(message.header.family == AddressFamily::Inet6
-                && message.header.scope == AddressScope::Link)
+            && (message.header.scope != AddressScope::Link || local(message) != by_itself)
     };
     Interface {
         name: link.name.clone(),
@@ -93,124 +31,52 @@ pub(super) fn interface(link: &Link, addresses: &[AddressMessage]) -> Interface 
     }
 }
 
-fn cidr(message: &AddressMessage) -> Option<String> {
-    // On a point-to-point link `Address` is the peer's, `Local` ours.
-    let local = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(address),
-            _ => None,
-        });
-    let any = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(address),
-            _ => None,
-        });
-    Some(format!("{}/{}", local.or(any)?, message.header.prefix_len))
-}
-
-pub(super) fn all_routes_v4() -> RouteMessage {
-    all_routes(AddressFamily::Inet)
-}
-
-pub(super) fn all_routes_v6() -> RouteMessage {
-    all_routes(AddressFamily::Inet6)
-}
-
-fn all_routes(family: AddressFamily) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    message
-}
-
-/// `None` for routes that leave by no mirrored interface, for what the guest
-/// learns or makes by itself (router advertisements, link-local prefixes), and
-/// for tables beside the main one. Connected routes are passed on: a plugin may
-/// have taken them away, so the guest must not make them from its addresses.
-pub(super) fn route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
-    let header = &message.header;
-    let ours = header.kind == RouteType::Unicast
-        && header.table == RouteHeader::RT_TABLE_MAIN
-        && header.protocol != RouteProtocol::Ra
-        && !to_link_local(message);
-    if !ours {
-        return None;
-    }
-    let mut route = Route {
-        family: family(header.address_family)?.into(),
-        scope: u8::from(header.scope).into(),
-        onlink: header.flags.contains(RouteFlags::Onlink),
-        ..Default::default()
+/// The loopback interface with what was added to it; `None` if nothing was.
+pub(super) fn loopback(addresses: &[AddressMessage]) -> Option<Interface> {
+    let added = |message: &&AddressMessage| {
+        message.header.index == LO && local(message).is_some_and(|ip| !ip.is_loopback())
     };
-    for attribute in &message.attributes {
-        apply(
-            &mut route,
-            attribute,
-            header.destination_prefix_length,
-            links,
-        );
-    }
-    (!route.interface.is_empty()).then_some(route)
-}
-
-fn to_link_local(message: &RouteMessage) -> bool {
-    message.attributes.iter().any(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet6(ip)) => ip.is_unicast_link_local(),
-        _ => false,
+    let added: Vec<_> = addresses.iter().filter(added).filter_map(cidr).collect();
+    (!added.is_empty()).then(|| Interface {
+        name: "lo".to_owned(),
+        hardware_address: mac(&[0; 6]),
+        addresses: added,
+        ..Default::default()
     })
 }
 
-fn apply(route: &mut Route, attribute: &RouteAttribute, prefix: u8, links: &[Link]) {
-    match attribute {
-        RouteAttribute::Destination(to) => {
-            route.destination = ip(to)
-                .map(|ip| format!("{ip}/{prefix}"))
-                .unwrap_or_default();
-        }
-        RouteAttribute::Gateway(gateway) => {
-            route.gateway = ip(gateway).map(|ip| ip.to_string()).unwrap_or_default();
-        }
-        RouteAttribute::PrefSource(source) => {
-            route.source = ip(source).map(|ip| ip.to_string()).unwrap_or_default();
-        }
-        RouteAttribute::Oif(index) => route.interface = name_of(*index, links),
-        RouteAttribute::Priority(priority) => route.priority = *priority,
-        RouteAttribute::Metrics(metrics) => {
-            for metric in metrics {
-                if let RouteMetric::Mtu(mtu) = metric {
-                    route.mtu = *mtu;
-                }
-            }
-        }
-        _ => {}
-    }
+/// Whether somebody gave the interface of `index` an address.
+pub(super) fn is_addressed(index: u32, addresses: &[AddressMessage]) -> bool {
+    let given = |message: &AddressMessage| {
+        message.header.index == index && message.header.scope != AddressScope::Link
+    };
+    addresses.iter().any(given)
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some((*ip).into()),
-        RouteAddress::Inet6(ip) => Some((*ip).into()),
+/// The modified EUI-64 of a hardware address (RFC 4291, appendix A) below
+/// `fe80::/64`.
+fn link_local(mac: &str) -> Option<IpAddr> {
+    let [a, b, c, d, e, f] = mac_bytes(mac).try_into().ok()?;
+    let id = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    let address = Ipv6Addr::from_bits((0xfe80_u128 << 112) | u128::from(id));
+    Some(address.into())
+}
+
+fn cidr(message: &AddressMessage) -> Option<String> {
+    Some(format!("{}/{}", local(message)?, message.header.prefix_len))
+}
+
+/// On a point-to-point link `Address` is the peer's, `Local` ours.
+fn local(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Local(address) => Some(*address),
         _ => None,
-    }
-}
-
-fn family(family: AddressFamily) -> Option<Family> {
-    match family {
-        AddressFamily::Inet => Some(Family::FAMILY_IPV4),
-        AddressFamily::Inet6 => Some(Family::FAMILY_IPV6),
+    });
+    let any = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Address(address) => Some(*address),
         _ => None,
-    }
-}
-
-fn name_of(index: u32, links: &[Link]) -> String {
-    links
-        .iter()
-        .find(|link| link.index == index)
-        .map(|link| link.name.clone())
-        .unwrap_or_default()
+    });
+    local.or(any)
 }
 
 /// Only what somebody set by hand: the guest learns the rest by itself.
@@ -255,6 +121,7 @@ fn is_multicast_or_unspecified(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rtnetlink::packet_route::AddressFamily;
 
     fn eth0() -> Link {
         Link {
@@ -262,114 +129,55 @@ mod tests {
             name: "eth0".into(),
             mac: "02:00:00:00:00:01".into(),
             mtu: 1450,
-            no_arp: false,
+            ..Link::default()
         }
     }
 
-    fn link_message(flags: LinkFlags, kind: LinkLayerType) -> LinkMessage {
-        let mut message = LinkMessage::default();
-        message.header.index = 2;
-        message.header.flags = flags;
-        message.header.link_layer_type = kind;
-        message.attributes = vec![
-            LinkAttribute::IfName("eth0".into()),
-            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
-            LinkAttribute::Mtu(1450),
-        ];
+    fn address(index: u32, ip: &str, prefix_len: u8, scope: AddressScope) -> AddressMessage {
+        let ip: IpAddr = ip.parse().unwrap();
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = prefix_len;
+        message.header.scope = scope;
+        message.header.family = match ip {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.attributes = vec![AddressAttribute::Address(ip)];
         message
     }
 
     #[test]
-    fn only_ethernet_that_is_up_is_mirrored() {
-        assert_eq!(
-            link(&link_message(LinkFlags::Up, LinkLayerType::Ether)),
-            Some(eth0())
-        );
-        assert_eq!(
-            link(&link_message(LinkFlags::empty(), LinkLayerType::Ether)),
-            None
-        );
-        assert_eq!(
-            link(&link_message(LinkFlags::Up, LinkLayerType::Tunnel)),
-            None
-        );
-    }
-
-    #[test]
-    fn the_default_route_of_a_cni_bridge() {
-        let mut message = all_routes_v4();
-        message.header.kind = RouteType::Unicast;
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Boot;
-        message.attributes = vec![
-            RouteAttribute::Gateway(RouteAddress::Inet([10, 88, 0, 1].into())),
-            RouteAttribute::Oif(2),
-        ];
-        let route = route(&message, &[eth0()]).unwrap();
-        assert_eq!(
-            (route.destination.as_str(), route.gateway.as_str()),
-            ("", "10.88.0.1")
-        );
-        assert_eq!(route.interface, "eth0");
-
-        message.header.protocol = RouteProtocol::Ra;
-        assert!(super::route(&message, &[eth0()]).is_none());
-    }
-
-    #[test]
-    fn connected_routes_are_passed_on_and_link_local_ones_are_not() {
-        let connected = |to: IpAddr, prefix| {
-            let mut message = all_routes_v6();
-            message.header.kind = RouteType::Unicast;
-            message.header.table = RouteHeader::RT_TABLE_MAIN;
-            message.header.protocol = RouteProtocol::Kernel;
-            message.header.destination_prefix_length = prefix;
-            message.attributes = vec![
-                RouteAttribute::Destination(to.into()),
-                RouteAttribute::Oif(2),
-            ];
-            route(&message, &[eth0()]).map(|route| route.destination)
-        };
-        assert_eq!(
-            connected("fd00::".parse().unwrap(), 64).as_deref(),
-            Some("fd00::/64")
-        );
-        assert_eq!(connected("fe80::".parse().unwrap(), 64), None);
-    }
-
-    #[test]
-    fn a_route_by_another_interface_is_left_out() {
-        let mut message = all_routes_v6();
-        message.header.kind = RouteType::Unicast;
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.attributes = vec![RouteAttribute::Oif(7)];
-        assert!(route(&message, &[eth0()]).is_none());
-    }
-
-    #[test]
     fn addresses_of_the_interface_only() {
-        let address = |index, ip: IpAddr, prefix_len, scope| {
-            let mut message = AddressMessage::default();
-            message.header.index = index;
-            message.header.prefix_len = prefix_len;
-            message.header.scope = scope;
-            message.header.family = if ip.is_ipv6() {
-                AddressFamily::Inet6
-            } else {
-                AddressFamily::Inet
-            };
-            message.attributes = vec![AddressAttribute::Address(ip)];
-            message
-        };
         let addresses = [
-            address(2, [10, 88, 0, 2].into(), 16, AddressScope::Universe),
-            address(2, "fd00::2".parse().unwrap(), 64, AddressScope::Universe),
-            address(2, "fe80::1".parse().unwrap(), 64, AddressScope::Link),
-            address(1, [127, 0, 0, 1].into(), 8, AddressScope::Host),
+            address(2, "10.88.0.2", 16, AddressScope::Universe),
+            address(2, "fd00::2", 64, AddressScope::Universe),
+            address(1, "127.0.0.1", 8, AddressScope::Host),
         ];
-        assert_eq!(
-            interface(&eth0(), &addresses).addresses,
-            ["10.88.0.2/16", "fd00::2/64"]
-        );
+        let interface = interface(&eth0(), &addresses);
+        assert_eq!(interface.addresses, ["10.88.0.2/16", "fd00::2/64"]);
+        assert_eq!(loopback(&addresses), None);
+        assert!(is_addressed(2, &addresses) && !is_addressed(7, &addresses));
+    }
+
+    #[test]
+    fn a_link_local_address_is_told_if_it_is_not_the_one_of_the_hardware_address() {
+        let addresses = [
+            address(2, "fe80::ff:fe00:1", 64, AddressScope::Link),
+            address(2, "fe80::7", 64, AddressScope::Link),
+        ];
+        assert_eq!(interface(&eth0(), &addresses).addresses, ["fe80::7/64"]);
+        assert!(!is_addressed(2, &addresses));
+    }
+
+    #[test]
+    fn an_address_added_to_the_loopback_interface() {
+        let lo = [
+            address(LO, "::1", 128, AddressScope::Host),
+            address(LO, "10.9.9.9", 32, AddressScope::Universe),
+        ];
+        let lo = loopback(&lo).unwrap();
+        assert_eq!((lo.name.as_str(), lo.mtu), ("lo", 0));
+        assert_eq!(lo.addresses, ["10.9.9.9/32"]);
     }
 }

@@ -25,7 +25,8 @@ use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope, Ro
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
 use super::filter::{self, Packet, Verdict};
-use super::inspect::{self, Link};
+use super::inspect::LO;
+use super::link::{self, Link};
 use super::redirect::TapLink;
 use super::{NetworkError, namespace};
 
@@ -33,9 +34,6 @@ use super::{NetworkError, namespace};
 const HOST_V4: Ipv4Addr = Ipv4Addr::new(127, 107, 97, 1);
 /// IPv6 has one loopback address only: a unique local one (RFC 4193) it is.
 const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6174, 0x61, 0, 0, 0, 0, 1);
-
-/// Index of `lo` in every network namespace.
-const LO: u32 = 1;
 
 /// The table of own addresses, which is asked first: `RT_TABLE_LOCAL`.
 const LOCAL: u32 = 255;
@@ -64,7 +62,7 @@ pub(super) async fn lead(
     replies(handle, tap, v6)
         .await
         .map_err(failed("let the guest's replies in"))?;
-    let guest = inspect::mac_bytes(&link.mac);
+    let guest = link::mac_bytes(&link.mac);
     if v6 {
         lead_v6(handle, tap, &guest)
             .await
@@ -75,7 +73,7 @@ pub(super) async fn lead(
         .map_err(failed("lead 127.0.0.1 to the guest"))?;
     Ok(Loopback {
         interface: link.name.clone(),
-        host_hardware_address: inspect::mac(&tap.hardware_address),
+        host_hardware_address: link::mac(&tap.hardware_address),
         host_ipv4: HOST_V4.to_string(),
         host_ipv6: if v6 {
             HOST_V6.to_string()

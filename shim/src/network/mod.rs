@@ -6,21 +6,28 @@
 mod error;
 mod filter;
 mod inspect;
+mod link;
 mod loopback;
 mod namespace;
 mod redirect;
+mod route;
+mod rule;
 mod tap;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use futures::TryStreamExt;
-use protocol::agent::{Interface, Loopback, Neighbour, Route};
-use rtnetlink::Handle;
+use nix::libc;
+use protocol::agent::{Interface, Loopback, Neighbour, Route, Rule};
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::{Handle, IpVersion};
 use vmm_api::NetConfig;
 
 pub(crate) use error::NetworkError;
-use inspect::Link;
+use link::{Link, Seen};
 use redirect::TapLink;
 
 /// A pod's interfaces, mirrored. The taps live as long as somebody holds
@@ -32,6 +39,7 @@ pub(crate) struct Network {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) routes: Vec<Route>,
     pub(crate) neighbours: Vec<Neighbour>,
+    pub(crate) rules: Vec<Rule>,
     /// `None`: nobody on the host reaches the guest's localhost.
     pub(crate) loopback: Option<Loopback>,
 }
@@ -40,8 +48,9 @@ impl Network {
     /// Mirrors the interfaces of the namespace at `path`.
     pub(crate) async fn mirror(path: &Path) -> Result<Self, NetworkError> {
         let handle = namespace::netlink(path)?;
-        let links = links(&handle).await?;
-        let mut network = Self::describe(&handle, &links).await?;
+        let addresses = addresses(&handle).await?;
+        let links = links(&handle, &addresses).await?;
+        let mut network = Self::describe(&handle, &links, &addresses).await?;
         for (index, link) in links.iter().enumerate() {
             let tap = namespace::run_in(path, || tap::open(index))??;
             let joined = redirect::connect(&handle, link, &tap.name).await?;
@@ -53,25 +62,11 @@ impl Network {
         Ok(network)
     }
 
-    async fn describe(handle: &Handle, links: &[Link]) -> Result<Self, NetworkError> {
-        let addresses: Vec<_> = handle
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(read("addresses"))?;
-        let mut routes = Vec::new();
-        for family in [inspect::all_routes_v4(), inspect::all_routes_v6()] {
-            let found: Vec<_> = handle
-                .route()
-                .get(family)
-                .execute()
-                .try_collect()
-                .await
-                .map_err(read("routes"))?;
-            routes.extend(found);
-        }
+    async fn describe(
+        handle: &Handle,
+        links: &[Link],
+        addresses: &[AddressMessage],
+    ) -> Result<Self, NetworkError> {
         let neighbours: Vec<_> = handle
             .neighbours()
             .get()
@@ -79,21 +74,21 @@ impl Network {
             .try_collect()
             .await
             .map_err(read("neighbours"))?;
+        let own = links.iter().map(|link| inspect::interface(link, addresses));
         Ok(Self {
             nets: links.iter().map(Link::net_config).collect(),
             taps: Vec::new(),
-            interfaces: links
+            interfaces: own.chain(inspect::loopback(addresses)).collect(),
+            routes: routes(handle)
+                .await?
                 .iter()
-                .map(|link| inspect::interface(link, &addresses))
-                .collect(),
-            routes: routes
-                .iter()
-                .filter_map(|r| inspect::route(r, links))
+                .filter_map(|message| route::route(message, links))
                 .collect(),
             neighbours: neighbours
                 .iter()
                 .filter_map(|n| inspect::neighbour(n, links))
                 .collect(),
+            rules: rules(handle).await?.iter().filter_map(known_rule).collect(),
             loopback: None,
         })
     }
@@ -114,7 +109,8 @@ async fn lead_loopback(
     .ok()
 }
 
-async fn links(handle: &Handle) -> Result<Vec<Link>, NetworkError> {
+/// In the order of their making, which is that of the guest's devices.
+async fn links(handle: &Handle, addresses: &[AddressMessage]) -> Result<Vec<Link>, NetworkError> {
     let messages: Vec<_> = handle
         .link()
         .get()
@@ -122,7 +118,70 @@ async fn links(handle: &Handle) -> Result<Vec<Link>, NetworkError> {
         .try_collect()
         .await
         .map_err(read("interfaces"))?;
-    Ok(messages.iter().filter_map(inspect::link).collect())
+    let mut links = Vec::new();
+    for message in &messages {
+        match link::see(message) {
+            Seen::Mirrored(link) => links.push(link),
+            Seen::Impossible(link) if inspect::is_addressed(link.index, addresses) => {
+                let (interface, kind) = (link.name, link.kind);
+                return Err(NetworkError::Impossible { interface, kind });
+            }
+            Seen::Unused | Seen::Impossible(_) => {}
+        }
+    }
+    links.sort_by_key(|link| link.index);
+    Ok(links)
+}
+
+async fn addresses(handle: &Handle) -> Result<Vec<AddressMessage>, NetworkError> {
+    let found = handle.address().get().execute().try_collect();
+    found.await.map_err(read("addresses"))
+}
+
+async fn routes(handle: &Handle) -> Result<Vec<RouteMessage>, NetworkError> {
+    let mut routes = Vec::new();
+    for family in [route::all_v4(), route::all_v6()] {
+        let found = handle.route().get(family).execute().try_collect();
+        let found: Vec<_> = found.await.map_err(read("routes"))?;
+        routes.extend(found);
+    }
+    Ok(routes)
+}
+
+async fn rules(handle: &Handle) -> Result<Vec<RuleMessage>, NetworkError> {
+    let mut rules = Vec::new();
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let found = handle.rule().get(version).execute().try_collect();
+        let found: Vec<_> = found
+            .await
+            .or_else(no_rules)
+            .map_err(read("routing rules"))?;
+        rules.extend(found);
+    }
+    Ok(rules)
+}
+
+/// A kernel without several tables, or without the family, has none.
+fn no_rules(error: rtnetlink::Error) -> Result<Vec<RuleMessage>, rtnetlink::Error> {
+    match error {
+        rtnetlink::Error::NetlinkError(message)
+            if [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP].contains(&message.raw_code()) =>
+        {
+            Ok(Vec::new())
+        }
+        other => Err(other),
+    }
+}
+
+fn known_rule(message: &RuleMessage) -> Option<Rule> {
+    match rule::rule(message) {
+        rule::Found::Rule(rule) => Some(rule),
+        rule::Found::Initial => None,
+        rule::Found::Unknown => {
+            tracing::warn!(?message, "the guest will not have this routing rule");
+            None
+        }
+    }
 }
 
 fn read(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> NetworkError {

@@ -2,15 +2,19 @@
 //! the other, before the host's network stack sees it (tc-mirred(8)).
 
 use futures::TryStreamExt;
+use nix::libc;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec};
 
 use super::NetworkError;
-use super::filter::INGRESS;
-use super::inspect::Link;
+use super::filter::{self, INGRESS, Packet, Verdict};
+use super::link::Link;
 
 /// All protocols, `ETH_P_ALL` in network byte order.
 const ALL_PROTOCOLS: u16 = 0x0003_u16.to_be();
+
+/// Where the filter of tagged packets is: behind those of the loopback.
+const TAGGED: u16 = 3;
 
 /// A tap as an interface of the pod's namespace.
 pub(super) struct TapLink {
@@ -43,6 +47,11 @@ pub(super) async fn connect(
         .execute()
         .await
         .map_err(failed("set up the tap"))?;
+    if let Some(below) = link.untags {
+        leave_tagged(handle, below)
+            .await
+            .map_err(failed("leave tagged packets to the VLAN's interface"))?;
+    }
     for (from, to) in [(link.index, tap.index), (tap.index, link.index)] {
         redirect(handle, from, to)
             .await
@@ -74,15 +83,33 @@ async fn find(handle: &Handle, name: &str) -> Result<TapLink, rtnetlink::Error> 
     })
 }
 
+/// What the interface of `index` receives for a VLAN beside it goes there, and not
+/// to the guest's interface of its own.
+async fn leave_tagged(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+    ingress(handle, index).await?;
+    filter::add(handle, index, TAGGED, &Packet::tagged(), Verdict::Pass).await
+}
+
 async fn redirect(handle: &Handle, from: u32, to: u32) -> Result<(), rtnetlink::Error> {
-    let index = from.cast_signed();
-    handle.qdisc().replace(index).ingress().execute().await?;
+    ingress(handle, from).await?;
     handle
-        .traffic_filter(index)
+        .traffic_filter(from.cast_signed())
         .add()
         .parent(INGRESS)
         .protocol(ALL_PROTOCOLS)
         .redirect(to)?
         .execute()
         .await
+}
+
+/// Gives the interface of `index` a place for filters, unless a plugin already
+/// did, for filters of its own.
+async fn ingress(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+    let added = handle.qdisc().add(index.cast_signed()).ingress().execute();
+    match added.await {
+        Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::EEXIST => {
+            Ok(())
+        }
+        other => other,
+    }
 }

@@ -293,6 +293,7 @@ fn request(plan: &Plan, network: &Network, bound: u64) -> CreateSandboxRequest {
         interfaces: network.interfaces.clone(),
         routes: network.routes.clone(),
         neighbours: network.neighbours.clone(),
+        rules: network.rules.clone(),
         loopback: network.loopback.clone().into(),
         memory_max: bound,
         wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),

@@ -111,11 +111,8 @@ async fn localhost_of_the_namespace_is_the_guests() {
 
     dial(&namespaces.pod, "127.0.0.1:80");
     let v4 = tcp(&network, V4);
-    assert_eq!(v4[..6], inspect::mac_bytes(POD_MAC)[..]);
-    assert_eq!(
-        v4[6..12],
-        inspect::mac_bytes(&told.host_hardware_address)[..]
-    );
+    assert_eq!(v4[..6], link::mac_bytes(POD_MAC)[..]);
+    assert_eq!(v4[6..12], link::mac_bytes(&told.host_hardware_address)[..]);
     assert_eq!(v4[26..34], [127, 107, 97, 1, 127, 0, 0, 1]);
     assert_eq!(told.host_ipv4, "127.107.97.1");
 
