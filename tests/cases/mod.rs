@@ -16,10 +16,12 @@ mod many;
 mod mounts;
 mod network;
 mod operator;
+mod plugins;
 mod port_forward;
 mod resize;
 mod restart;
 mod sandbox_api;
+mod services;
 mod sizing;
 mod stop;
 mod volumes;
@@ -38,6 +40,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         containers::CASES,
         mounts::CASES,
         network::CASES,
+        plugins::CASES,
+        services::CASES,
         port_forward::CASES,
         restart::CASES,
         sandbox_api::CASES,

@@ -17,7 +17,13 @@ impl Layout {
         let layout = Self {
             folder: folder.to_owned(),
         };
-        for path in [layout.cni(), layout.logs(), layout.tmp()] {
+        let folders = [
+            layout.cni(),
+            layout.cni_plugins(),
+            layout.logs(),
+            layout.tmp(),
+        ];
+        for path in folders {
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         }
         Ok(layout)
@@ -81,6 +87,10 @@ impl Layout {
 
     pub(super) fn cni(&self) -> PathBuf {
         self.folder.join("cni")
+    }
+
+    pub(super) fn cni_plugins(&self) -> PathBuf {
+        self.folder.join("cni-plugins")
     }
 
     pub(super) fn images(&self) -> PathBuf {

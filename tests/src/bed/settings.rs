@@ -1,10 +1,12 @@
 //! What the bed's programs are told: containerd, CNI, and the shim.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::network::{Network, addresses};
 use super::{Handler, Layout, Packages, Product, Setup, Version, shim_config};
 use crate::images;
 
@@ -25,13 +27,14 @@ pub(super) fn write(
     packages: &Packages,
     product: &Product,
 ) -> Result<()> {
-    let conflist = layout.cni().join("10-bed.conflist");
+    link_plugins(layout, packages)?;
+    let network = bridge();
     let files = [
         (
             layout.containerd_config(),
-            containerd(layout, setup.version, packages),
+            containerd(layout, setup.version),
         ),
-        (conflist, cni().to_string()),
+        (network.file(&layout.cni(), 0), network.conflist()),
         (
             layout.shim_config(),
             shim_config::initial(product, setup.driver)?,
@@ -43,11 +46,22 @@ pub(super) fn write(
     Ok(())
 }
 
-fn containerd(layout: &Layout, version: Version, packages: &Packages) -> String {
+/// Plugins of cases come beside those of the package.
+fn link_plugins(layout: &Layout, packages: &Packages) -> Result<()> {
+    let folder = packages.cni();
+    let plugins = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+    for plugin in plugins.flatten() {
+        symlink(plugin.path(), layout.cni_plugins().join(plugin.file_name()))
+            .with_context(|| format!("link to {}", plugin.path().display()))?;
+    }
+    Ok(())
+}
+
+fn containerd(layout: &Layout, version: Version) -> String {
     let head = head(layout, version);
     let cri = match version {
-        Version::V1_6 | Version::V1_7 => cri_of_config_2(layout, packages),
-        Version::V2 => cri_of_config_3(layout, packages),
+        Version::V1_6 | Version::V1_7 => cri_of_config_2(layout),
+        Version::V2 => cri_of_config_3(layout),
     };
     let described = match version {
         Version::V1_6 | Version::V1_7 => String::new(),
@@ -105,9 +119,10 @@ state = {state:?}
     )
 }
 
+/// `max_conf_num`: a pod has an interface in each network that there is.
 /// `restrict_oom_score_adj`: without CAP_SYS_RESOURCE, as in many CI machines,
 /// no process may have the -998 that a sandbox asks for.
-fn cri_of_config_2(layout: &Layout, packages: &Packages) -> String {
+fn cri_of_config_2(layout: &Layout) -> String {
     format!(
         r#"[{CRI_2}]
   sandbox_image = {pause:?}
@@ -115,18 +130,19 @@ fn cri_of_config_2(layout: &Layout, packages: &Packages) -> String {
   [{CRI_2}.cni]
     bin_dir = {bin:?}
     conf_dir = {conf:?}
+    max_conf_num = 0
   [{CRI_2}.containerd]
     default_runtime_name = "runc"
     [{CRI_2}.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#,
         pause = images::PAUSE,
-        bin = packages.cni(),
+        bin = layout.cni_plugins(),
         conf = layout.cni(),
     )
 }
 
-fn cri_of_config_3(layout: &Layout, packages: &Packages) -> String {
+fn cri_of_config_3(layout: &Layout) -> String {
     format!(
         r#"[plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = {pause:?}
@@ -135,34 +151,27 @@ fn cri_of_config_3(layout: &Layout, packages: &Packages) -> String {
   [{CRI_3}.cni]
     bin_dirs = [{bin:?}]
     conf_dir = {conf:?}
+    max_conf_num = 0
   [{CRI_3}.containerd]
     default_runtime_name = "runc"
     [{CRI_3}.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#,
         pause = images::PAUSE,
-        bin = packages.cni(),
+        bin = layout.cni_plugins(),
         conf = layout.cni(),
     )
 }
 
 /// A bridge with both address families. Its leases are in `/run`, which is the
 /// bed's own.
-fn cni() -> serde_json::Value {
-    json!({
-        "cniVersion": "0.4.0",
-        "name": "bed",
-        "plugins": [{
-            "type": "bridge",
-            "bridge": BRIDGE,
-            "isGateway": true,
-            "hairpinMode": true,
-            "ipam": {
-                "type": "host-local",
-                "dataDir": "/run/cni",
-                "ranges": [[{"subnet": "10.88.0.0/16"}], [{"subnet": "fd88::/64"}]],
-                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-            },
-        }],
-    })
+pub(super) fn bridge() -> Network {
+    let plugin = json!({
+        "type": "bridge",
+        "bridge": BRIDGE,
+        "isGateway": true,
+        "hairpinMode": true,
+        "ipam": addresses(&["10.88.0.0/16", "fd88::/64"]),
+    });
+    Network::new("bed", plugin)
 }

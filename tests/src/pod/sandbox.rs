@@ -8,7 +8,8 @@ use ctl::cri::Client;
 use ctl::cri::stream::Forward;
 use ctl::cri::v1::{
     DnsConfig, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
+    PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus, PortMapping,
+    Protocol,
 };
 use ctl::state::read_records;
 use vmm_api::SandboxRecord;
@@ -90,6 +91,18 @@ impl PodSpec {
     pub fn cgroup_parent(mut self, parent: &str) -> Self {
         let linux = self.config.linux.get_or_insert_default();
         linux.cgroup_parent = parent.to_owned();
+        self
+    }
+
+    /// Leads `host`, a TCP port of the node, to `container`.
+    #[must_use]
+    pub fn port(mut self, host: i32, container: i32) -> Self {
+        self.config.port_mappings.push(PortMapping {
+            protocol: Protocol::Tcp.into(),
+            container_port: container,
+            host_port: host,
+            host_ip: String::new(),
+        });
         self
     }
 
