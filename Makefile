@@ -7,8 +7,8 @@
 #   make lab        what needs a true /dev/kvm, in a machine that emulates one
 #   make fuzz       every fuzz target, shortly (docs/fuzzing.md)
 #   make critest    Kubernetes' own tests of a runtime (CRITEST=, its executable)
-#   make bench      where the time of a pod's start goes; the built-in VMM alone, or
-#                   beside those in a folder (PEERS=, static builds)
+#   make bench      where the time of a pod's start goes; its network; the built-in VMM
+#                   alone, or beside those in a folder (PEERS=, static builds)
 
 release := target/x86_64-unknown-linux-gnu/release
 guest   := target/guest
@@ -82,6 +82,7 @@ critest: build
 
 bench: build lab-kernel
 	$(release)/bed bench --picture target/pod-start.svg
+	$(release)/bed bench --network --runs 5
 	KATA_MSHV_BENCH_PEERS=$(abspath $(PEERS)) cargo test --locked --release -p monitor --bench machines -- --nocapture
 
 install:

@@ -1,5 +1,5 @@
 //! `bed bench`: where the time of a pod's start goes, and how far it is from
-//! the least it could be.
+//! the least it could be; or what its network carries.
 //!
 //! Three things take turns, so that a busy moment of the host hits all alike:
 //! the floor (kernel and initramfs in the same QEMU, nothing else), a pod of
@@ -8,7 +8,9 @@
 
 mod figures;
 mod floor;
+mod network;
 mod picture;
+mod plain;
 mod start;
 mod steady;
 
@@ -24,16 +26,20 @@ use figures::{Figures, Report};
 use floor::Floor;
 use start::{START, Start};
 
-/// Measure starts of pods.
+/// Measure starts of pods, or their network.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which containerd.
     #[arg(long = "version", value_enum, default_value = "2")]
     containerd: Version,
 
-    /// How many starts of each kind.
+    /// How many starts, or rounds of traffic, of each kind.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+
+    /// Measure the network of pods instead.
+    #[arg(long, conflicts_with = "picture")]
+    network: bool,
 
     /// Draw the timeline of the median start into this SVG file.
     #[arg(long)]
@@ -50,7 +56,10 @@ pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
             runtime.context("start a runtime")?.block_on(async {
                 let up = Bed::up(&folder, setup(args.containerd));
                 let bed = step(&args.containerd.to_string(), up).await?;
-                measure(&bed, args).await
+                match args.network {
+                    true => network::measure(&bed, args.runs).await,
+                    false => measure(&bed, args).await,
+                }
             })?;
             Ok(ExitCode::SUCCESS)
         },
