@@ -88,6 +88,15 @@ impl Template {
         CpuId::from_entries(&entries)
     }
 
+    /// One that no processor can be told.
+    #[cfg(test)]
+    pub(super) fn too_long(mut self) -> Self {
+        let one = self.entries.first().copied().unwrap_or_default();
+        self.entries
+            .resize(kvm_bindings::KVM_MAX_CPUID_ENTRIES + 1, one);
+        self
+    }
+
     fn knows(&self, leaf: u32) -> bool {
         let greatest = self.entries.iter().find(|entry| entry.function == 0);
         greatest.is_some_and(|entry| entry.eax >= leaf)

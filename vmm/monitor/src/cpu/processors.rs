@@ -2,7 +2,7 @@
 //!
 //! Processor `n` is made when it is first wanted, and its thread ends when it
 //! is not: a machine has as many threads as processors run. KVM cannot unmake
-//! one, so that its descriptor waits for the next time
+//! one, nor make it twice, so that its descriptor waits for the next time
 //! (docs/decisions/0020-processors-come-late.md).
 
 use kvm_ioctls::VmFd;
@@ -11,7 +11,7 @@ use vm_memory::GuestMemoryMmap;
 use super::cpuid::Template;
 use super::gate::Wanted;
 use super::thread::{NotStarted, Surroundings, Thread, ThreadError};
-use super::vcpu::{Vcpu, VcpuError};
+use super::vcpu::{Blank, Unprepared, Vcpu, VcpuError};
 
 /// The number of processors stays, or is not what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,39 @@ pub struct Processors {
     /// That of processor `n` is at `n`.
     threads: Vec<Thread>,
     /// Made before, and not wanted now: the highest number first.
-    idle: Vec<Vcpu>,
+    idle: Vec<Idle>,
+}
+
+/// A processor without a thread.
+enum Idle {
+    /// That could run.
+    Ready(Vcpu),
+    /// That could not be told what it can do.
+    Blank(Blank),
+}
+
+impl Idle {
+    fn id(&self) -> u8 {
+        match self {
+            Self::Ready(vcpu) => vcpu.id,
+            Self::Blank(blank) => blank.id,
+        }
+    }
+}
+
+/// The processor as it stopped, or a new one. One that cannot be had now stays
+/// among the idle ones, for KVM makes no other of its number.
+fn obtain(idle: &mut Vec<Idle>, vm: &VmFd, mould: &Mould, id: u8) -> Result<Vcpu, VcpuError> {
+    let blank = match idle.pop_if(|idle| idle.id() == id) {
+        Some(Idle::Ready(vcpu)) => return Ok(vcpu),
+        Some(Idle::Blank(blank)) => blank,
+        None => Blank::new(vm, id, &mould.memory)?,
+    };
+    let prepared = blank.prepare_late(&mould.template);
+    prepared.map_err(|Unprepared { blank, why }| {
+        idle.push(Idle::Blank(blank));
+        why
+    })
 }
 
 impl Processors {
@@ -88,7 +120,7 @@ impl Processors {
                 Ok(())
             }
             Err(NotStarted { vcpu, why }) => {
-                self.idle.extend(vcpu);
+                self.idle.extend(vcpu.map(Idle::Ready));
                 Err(why)
             }
         }
@@ -115,7 +147,8 @@ impl Processors {
         self.stop_after(count);
         let running = u8::try_from(self.count()).unwrap_or(u8::MAX);
         (running..count).try_for_each(|id| {
-            let vcpu = self.obtain(vm, id)?;
+            let vcpu = obtain(&mut self.idle, vm, &self.mould, id)
+                .map_err(|source| ResizeError::Make { id, source })?;
             Ok(self.run(vcpu)?)
         })
     }
@@ -124,20 +157,7 @@ impl Processors {
         let kept = self.threads.len().min(count.into());
         for thread in self.threads.split_off(kept).into_iter().rev() {
             thread.kick();
-            self.idle.extend(thread.join());
-        }
-    }
-
-    /// The processor as it stopped, or a new one.
-    fn obtain(&mut self, vm: &VmFd, id: u8) -> Result<Vcpu, ResizeError> {
-        let Mould {
-            template, memory, ..
-        } = &self.mould;
-        match self.idle.pop_if(|vcpu| vcpu.id == id) {
-            Some(vcpu) => Ok(vcpu),
-            None => Vcpu::new(vm, id, template, memory)
-                .and_then(|vcpu| vcpu.join().map(|()| vcpu))
-                .map_err(|source| ResizeError::Make { id, source }),
+            self.idle.extend(thread.join().map(Idle::Ready));
         }
     }
 
@@ -154,5 +174,43 @@ impl Drop for Processors {
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::ram;
+    use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
+    use kvm_ioctls::Kvm;
+
+    /// KVM makes a processor and takes no list that is too long; it makes none of
+    /// that number again.
+    #[test]
+    fn a_processor_that_could_not_be_prepared_is_had_later() {
+        let Ok(kvm) = Kvm::new() else {
+            eprintln!("not tried: there is no /dev/kvm");
+            return;
+        };
+        let vm = kvm.create_vm().unwrap();
+        vm.create_irq_chip().unwrap();
+        let supported = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).unwrap();
+        let good = Template::new(&supported, 3);
+        let mut mould = Mould {
+            template: good.clone().too_long(),
+            memory: ram::allocate(64).unwrap(),
+            most: 3,
+        };
+        let mut idle = Vec::new();
+        for _ in 0..2 {
+            let refused = obtain(&mut idle, &vm, &mould, 1).err().unwrap();
+            assert!(matches!(refused, VcpuError::List(_)), "{refused}");
+            assert_eq!(idle.len(), 1);
+        }
+        mould.template = good;
+        for id in [1, 2] {
+            assert_eq!(obtain(&mut idle, &vm, &mould, id).unwrap().id, id);
+        }
+        assert!(idle.is_empty());
     }
 }
