@@ -16,4 +16,4 @@ mod value;
 pub use annotations::ANNOTATIONS;
 pub use error::Error;
 pub use load::{DEFAULT_PATH, Loaded, Origin, PATH_VARIABLE, path_of_environment};
-pub use settings::{Accel, BuiltIn, Config, Devices, Driver, FsCache, Guest, Log, Qemu};
+pub use settings::{Accel, BuiltIn, Config, Devices, Driver, FsCache, Guest, Log, Qemu, VhostNet};

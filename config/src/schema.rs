@@ -140,6 +140,11 @@ pub const KEYS: &[Key] = &[
         "The group that the built-in VMM becomes; a number.",
     ),
     key(
+        "built_in.vhost_net",
+        Kind::OneOf(&["auto", "never"]),
+        "Whether the host's kernel moves the packets of the built-in VMM's guests.",
+    ),
+    key(
         "built_in.overhead_mib",
         integer(1, MAX_MEMORY_MIB),
         OVERHEAD,

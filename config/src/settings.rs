@@ -99,8 +99,20 @@ pub struct BuiltIn {
     pub uid: u32,
     /// The group that it becomes, not root's.
     pub gid: u32,
+    /// Who moves the packets of its guests.
+    pub vhost_net: VhostNet,
     /// MiB that a pod takes of the host beside its containers.
     pub overhead_mib: u32,
+}
+
+/// Use of the host kernel's vhost-net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VhostNet {
+    /// Where the host has it.
+    Auto,
+    /// Never: the VMM moves the packets.
+    Never,
 }
 
 /// The qemu driver's options.
@@ -191,6 +203,7 @@ impl Default for BuiltIn {
             // nobody
             uid: 65534,
             gid: 65534,
+            vhost_net: VhostNet::Auto,
             overhead_mib: 160,
         }
     }

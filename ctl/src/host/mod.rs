@@ -38,7 +38,7 @@ pub async fn examine(endpoint: &str, handler: &str, config: Option<&Path>) -> Ve
     let mut findings = vec![finding];
     let (built_in, of_hypervisor) = hypervisor::examine(&config);
     findings.extend(of_hypervisor);
-    findings.extend(network::examine().await);
+    findings.extend(network::examine(&config).await);
     findings.extend(kernel::examine(&config));
     findings.extend(files::examine(&config, &daemon, built_in));
     findings.append(&mut of_containerd);

@@ -2,11 +2,14 @@
 
 use std::fs::OpenOptions;
 
+use config::{Config, VhostNet};
+
 use super::Finding;
 use super::traffic_control;
 
-pub(super) async fn examine() -> Vec<Finding> {
-    vec![tun(), tc().await, vhost_net()]
+pub(super) async fn examine(config: &Config) -> Vec<Finding> {
+    let vhost_net = vhost_net(config.built_in.vhost_net, probe::vhost_net());
+    vec![tun(), tc().await, vhost_net]
 }
 
 fn tun() -> Finding {
@@ -37,12 +40,35 @@ async fn tc() -> Finding {
     }
 }
 
-fn vhost_net() -> Finding {
-    match probe::vhost_net() {
-        true => Finding::ok("vhost-net", "/dev/vhost-net can be opened"),
-        false => Finding::ok(
-            "vhost-net",
-            "no /dev/vhost-net: the VMM moves the packets, not the kernel",
-        ),
+/// Either way is one to run pods.
+fn vhost_net(wanted: VhostNet, there: bool) -> Finding {
+    let found = match (wanted, there) {
+        (VhostNet::Auto, true) => {
+            "the host's kernel moves the packets of the built-in VMM's guests (/dev/vhost-net)"
+        }
+        (VhostNet::Auto, false) => {
+            "no /dev/vhost-net: the VMM moves the packets (modprobe vhost_net, and the kernel does)"
+        }
+        (VhostNet::Never, _) => "not used (built_in.vhost_net): the VMM moves the packets",
+    };
+    Finding::ok("vhost-net", found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_moves_the_packets_is_told() {
+        for (wanted, there, word) in [
+            (VhostNet::Auto, true, "the host's kernel moves"),
+            (VhostNet::Auto, false, "modprobe vhost_net"),
+            (VhostNet::Never, true, "built_in.vhost_net"),
+            (VhostNet::Never, false, "built_in.vhost_net"),
+        ] {
+            let Finding { level, found, .. } = vhost_net(wanted, there);
+            assert!(found.contains(word), "{found}");
+            assert_eq!(level, crate::host::Level::Ok);
+        }
     }
 }

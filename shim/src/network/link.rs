@@ -22,6 +22,9 @@ impl Link {
         NetConfig {
             mac: self.mac.clone(),
             mtu: self.mtu,
+            queue_pairs: 1,
+            // The driver's to say.
+            vhost: false,
         }
     }
 }

@@ -88,7 +88,7 @@ pub fn run(data: &[u8]) {
         let Ok(plan) = bytes.arbitrary::<Plan>() else {
             return;
         };
-        let device = Net::new(&wire::config(), wire.taps()).unwrap();
+        let device = Net::new(&wire::config(PAIRS), wire.taps(), Vec::new()).unwrap();
         let machine = Machine::new(Box::new(device));
         let mut driver = Driver::start(machine, plan, &SIZES).unwrap();
         for _ in 0..MOST_STEPS {

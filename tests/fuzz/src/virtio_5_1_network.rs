@@ -15,7 +15,7 @@ thread_local! {
 pub fn run(data: &[u8]) {
     WIRE.with(|wire| {
         let Some(wire) = wire else { return };
-        let device = Net::new(&wire::config(), wire.taps()).unwrap();
+        let device = Net::new(&wire::config(1), wire.taps(), Vec::new()).unwrap();
         let machine = Machine::new(Box::new(device));
         driver::drive(machine, &[256; 2], data, &mut |bytes| wire.send(bytes));
         wire.drain();

@@ -39,10 +39,12 @@ const NO_PROTOCOL: u16 = 0;
 
 /// The interface that a guest has on it.
 #[must_use]
-pub fn config() -> NetConfig {
+pub fn config(pairs: usize) -> NetConfig {
     NetConfig {
         mac: "02:00:00:00:00:01".into(),
         mtu: 1500,
+        queue_pairs: u16::try_from(pairs).unwrap(),
+        vhost: false,
     }
 }
 

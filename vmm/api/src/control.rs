@@ -33,9 +33,9 @@ pub enum Request {
         descriptors: Vec<Descriptor>,
     },
     /// Stop executing instructions until `Resume`; the VMM's own devices hold
-    /// still too. Nothing is lost: device processes and disks finish what they
-    /// are at, and packets wait in their tap. A device process that dies meanwhile
-    /// is noticed by `Resume`.
+    /// still too, and so does the host's kernel where it moves packets. Nothing is
+    /// lost: device processes and disks finish what they are at, and packets wait in
+    /// their tap. A device process that dies meanwhile is noticed by `Resume`.
     Pause,
     /// Go on after `Pause`.
     Resume,
@@ -66,8 +66,9 @@ pub enum Request {
     },
     /// What the machine has done so far.
     Stats,
-    /// Put a device into an empty slot, with its descriptor beside the message:
-    /// the disk, or the interface's tap. The answer is [`Answer::Attached`].
+    /// Put a device into an empty slot, with its descriptors beside the message:
+    /// the disk; or the interface's taps, and then those of vhost-net, as
+    /// `NetConfig` says. The answer is [`Answer::Attached`].
     Attach {
         /// What it is to be.
         device: Pluggable,
@@ -111,8 +112,12 @@ pub enum Descriptor {
     Fs,
     /// Connected to the vsock device's vhost-user socket.
     Vsock,
-    /// A tap; one per entry of `MachineConfig::nets`, in that order.
+    /// A tap; for each entry of `MachineConfig::nets` its `queue_pairs`, in that
+    /// order.
     Tap,
+    /// `/dev/vhost-net`, for reading and writing; for each entry of
+    /// `MachineConfig::nets` with `vhost` its `queue_pairs`, in that order.
+    VhostNet,
     /// A file or block device, readable, and writable if the guest may write;
     /// one per entry of `MachineConfig::disks`, in that order.
     Disk,

@@ -32,7 +32,7 @@ pub struct MachineConfig {
     pub guest_cid: u32,
     /// virtio-fs tag of the pod's share.
     pub share_tag: String,
-    /// Network interfaces, in the order of their taps.
+    /// Network interfaces, in the order of their descriptors.
     pub nets: Vec<NetConfig>,
     /// Disks, in the order of their descriptors.
     #[serde(default)]
@@ -60,4 +60,16 @@ pub struct NetConfig {
     pub mac: String,
     /// Largest packet, bytes.
     pub mtu: u32,
+    /// Pairs of queues that the guest's processors share, 1 to 16. Each has a tap
+    /// of its own: a queue of one and the same interface.
+    #[serde(default = "one_pair")]
+    pub queue_pairs: u16,
+    /// The host's kernel moves its packets (`vhost-net`), not the VMM. Each pair has
+    /// a descriptor for that beside its tap.
+    #[serde(default)]
+    pub vhost: bool,
+}
+
+fn one_pair() -> u16 {
+    1
 }

@@ -3,6 +3,7 @@
 mod adjust;
 mod control;
 mod requests;
+mod vhost;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,6 +20,7 @@ use crate::jail::Rights;
 use crate::process::{Process, Program, SpawnError};
 use control::Control;
 pub(crate) use requests::RequestError;
+use vhost::{vhost_nets, with_vhost};
 
 /// How it is called in texts.
 const NAME: &str = "kata-mshv-vmm";
@@ -30,6 +32,7 @@ pub(crate) struct BuiltIn {
     path: PathBuf,
     /// Whom it becomes, `UID:GID`.
     user: String,
+    vhost_net: config::VhostNet,
     overhead_mib: u32,
 }
 
@@ -38,6 +41,7 @@ impl BuiltIn {
         Self {
             path: config.path.clone(),
             user: format!("{}:{}", config.uid, config.gid),
+            vhost_net: config.vhost_net,
             overhead_mib: config.overhead_mib,
         }
     }
@@ -69,10 +73,12 @@ impl Driver for BuiltIn {
         let (control, theirs) = Control::pair().map_err(failed)?;
         let process = Process::spawn(&program, &self.arguments(), vec![theirs])?;
         let (console, output) = console().map_err(failed)?;
-        let descriptors = descriptors(config, fds, output)?;
+        let vhosts = vhost_nets(self.vhost_net, fds.taps.len());
+        let config = with_vhost(config, &vhosts);
+        let descriptors = descriptors(&config, fds, vhosts, output)?;
         let adjust = Box::new(control.requests());
         let verdict = control
-            .start(config, descriptors)
+            .start(&config, descriptors)
             .await
             .map_err(|source| StartError::Control { source })?;
         Ok(Machine {
@@ -102,6 +108,7 @@ fn console() -> io::Result<(Console, OwnedFd)> {
 fn descriptors(
     config: &MachineConfig,
     fds: MachineFds,
+    vhosts: Vec<OwnedFd>,
     console: OwnedFd,
 ) -> Result<Vec<(Descriptor, OwnedFd)>, StartError> {
     let mut all = vec![
@@ -116,6 +123,7 @@ fn descriptors(
         (Descriptor::Fs, fds.fs),
     ];
     all.extend(fds.taps.into_iter().map(|tap| (Descriptor::Tap, tap)));
+    all.extend(vhosts.into_iter().map(|fd| (Descriptor::VhostNet, fd)));
     Ok(all)
 }
 

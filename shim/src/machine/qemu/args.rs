@@ -239,10 +239,14 @@ mod tests {
                 NetConfig {
                     mac: "02:00:00:00:00:01".into(),
                     mtu: 1500,
+                    queue_pairs: 1,
+                    vhost: false,
                 },
                 NetConfig {
                     mac: "02:00:00:00:00:02".into(),
                     mtu: 9000,
+                    queue_pairs: 1,
+                    vhost: false,
                 },
             ],
             disks: Vec::new(),

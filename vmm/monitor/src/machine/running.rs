@@ -19,10 +19,11 @@ use crate::events::Events;
 use crate::exits::Exits;
 use crate::jail::{Filter, FilterError, Kind};
 use crate::over::Over;
-use crate::ports::Lost;
+use crate::ports::Lost as LostWords;
 use crate::virtio::Slot;
 use crate::virtio::blk;
 use crate::virtio::blk::engine::Engine;
+use crate::virtio::slots::Lost;
 
 /// A machine that cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ pub struct Running {
     growth: Growth,
     disks: Engine,
     /// Of its consoles.
-    lost: Lost,
+    lost: LostWords,
     events: Events,
 }
 
@@ -92,7 +93,12 @@ impl Running {
 
     /// Serves a device.
     pub fn serve(&self, slot: Slot, source: u16) {
-        if let Err(lost) = self.exits.slots.serve(slot, source) {
+        self.note(self.exits.slots.serve(slot, source));
+    }
+
+    /// The machine is over with a device.
+    fn note(&self, outcome: Result<(), Lost>) {
+        if let Err(lost) = outcome {
             eprintln!("{}", error::chain(&lost));
             let device = lost.device.to_owned();
             self.over.declare(StopReason::DeviceLost { device });
@@ -132,7 +138,8 @@ impl Running {
         Ok(self.exits.slots.detach(plug::slot(slot)?, &self.vm)?)
     }
 
-    /// Holds it still: no processor is in the guest when this returns.
+    /// Holds it still: no processor is in the guest when this returns, and nobody
+    /// touches its queues but the device processes.
     ///
     /// # Errors
     /// When it is paused already.
@@ -141,6 +148,7 @@ impl Running {
         self.gate.tell(Wanted::Park);
         self.processors.kick();
         self.gate.all_parked(self.processors.count());
+        self.note(self.exits.slots.hold());
         Ok(())
     }
 
@@ -176,6 +184,7 @@ impl Running {
     /// When it is not paused.
     pub fn resume(&mut self) -> Result<(), StateError> {
         self.state = self.state.after(Action::Resume)?;
+        self.note(self.exits.slots.go_on());
         self.gate.tell(Wanted::Run);
         Ok(())
     }

@@ -9,6 +9,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::blk::engine::EngineError;
+use super::net::VhostNetError;
 use super::vhost_user::VhostUserError;
 use crate::events::Sources;
 
@@ -22,6 +23,9 @@ pub enum DeviceError {
     /// Its work is not done.
     #[error(transparent)]
     Disk(#[from] EngineError),
+    /// The host's kernel does not do its work.
+    #[error(transparent)]
+    VhostNet(#[from] VhostNetError),
     /// Its descriptors cannot be waited for.
     #[error("wait for events of the {device} device")]
     Events {
@@ -89,6 +93,23 @@ pub trait Device: Send {
     /// When the device cannot go on.
     fn config_shown(&mut self) -> Result<Served, DeviceError> {
         Ok(Served::Quiet)
+    }
+
+    /// The machine is paused, and its processors with it. What serves the device
+    /// outside of the main thread is to touch no queue when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be made sure of that.
+    fn hold(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    /// The machine is about to go on.
+    ///
+    /// # Errors
+    /// When the device cannot.
+    fn go_on(&mut self) -> Result<(), DeviceError> {
+        Ok(())
     }
 
     /// The driver has reset the device: it is to touch no queue when this

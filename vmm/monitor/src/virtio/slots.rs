@@ -243,6 +243,25 @@ impl Slots {
         self.with(slot, |device| device.serve(source))
     }
 
+    /// The machine is paused: whatever serves its devices holds still. All of
+    /// them, whether or not one fails: the first failure is told.
+    ///
+    /// # Errors
+    /// When that ends a device.
+    pub fn hold(&self) -> Result<(), Lost> {
+        let held = Slot::all().map(|slot| self.with(slot, Transport::hold));
+        held.fold(Ok(()), Result::and)
+    }
+
+    /// It is about to go on.
+    ///
+    /// # Errors
+    /// When that ends a device.
+    pub fn go_on(&self) -> Result<(), Lost> {
+        let gone_on = Slot::all().map(|slot| self.with(slot, Transport::go_on));
+        gone_on.fold(Ok(()), Result::and)
+    }
+
     fn with(
         &self,
         slot: Slot,

@@ -164,6 +164,28 @@ impl Transport {
         Ok(())
     }
 
+    /// The machine is paused.
+    ///
+    /// # Errors
+    /// When the device does not hold still.
+    pub fn hold(&mut self) -> Result<(), DeviceError> {
+        match self.is_started() {
+            true => self.device.hold(),
+            false => Ok(()),
+        }
+    }
+
+    /// It is about to go on.
+    ///
+    /// # Errors
+    /// When the device cannot.
+    pub fn go_on(&mut self) -> Result<(), DeviceError> {
+        match self.is_started() {
+            true => self.device.go_on(),
+            false => Ok(()),
+        }
+    }
+
     /// Whether the machine can go on without it.
     #[must_use]
     pub fn is_pluggable(&self) -> bool {

@@ -46,6 +46,25 @@ const KVM_IOEVENTFD: u64 = 0x4040_ae79;
 /// `_IOW(KVMIO, 0x46, struct kvm_userspace_memory_region)`.
 const KVM_MEMORY: u64 = 0x4020_ae46;
 
+/// `VHOST_NET_SET_BACKEND` of linux/vhost.h: `_IOW(0xaf, 0x30, struct
+/// vhost_vring_file)`.
+const VHOST_TAP: u64 = 0x4008_af30;
+
+/// Of linux/vhost.h: whose it is, features, memory; size, addresses, position,
+/// kick, call and error of a queue. Not the log of written pages.
+const VHOST: &[u64] = &[
+    0xaf01,
+    0x8008_af00,
+    0x4008_af00,
+    0x4008_af03,
+    0x4008_af10,
+    0x4028_af11,
+    0x4008_af12,
+    0x4008_af20,
+    0x4008_af21,
+    0x4008_af22,
+];
+
 /// Of linux/fs.h: size, logical and physical blocks, advice on transfers,
 /// alignment, write protection; discard.
 const BLOCK_DEVICE: &[u64] = &[
@@ -110,6 +129,8 @@ pub(super) const BOTH: &[Call] = &[
     (libc::SYS_close, Allowed::Always),
     // the driver's choice of a tap's offloads and queues
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[libc::TUNSETOFFLOAD, libc::TUNSETQUEUE] }),
+    // the tap that the host's kernel serves is taken away when a driver resets
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[VHOST_TAP] }),
     // the entropy device; keys of hash tables
     (libc::SYS_getrandom, Allowed::Always),
     // the allocator; never code
@@ -153,6 +174,8 @@ pub(super) const MAIN: &[Call] = &[
     (libc::SYS_newfstatat, Allowed::If { argument: 3, values: &[NO_PATH] }),
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: BLOCK_DEVICE }),
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[libc::TUNGETIFF, libc::TUNSETVNETHDRSZ] }),
+    // who moves a tap's packets: the host's kernel, once a driver is ready
+    (libc::SYS_ioctl, Allowed::If { argument: 1, values: VHOST }),
     // its place: kicks and interrupts, which it is given and gives back
     (libc::SYS_eventfd2, Allowed::Always),
     (libc::SYS_ioctl, Allowed::If { argument: 1, values: &[KVM_IRQFD, KVM_IOEVENTFD] }),

@@ -108,6 +108,41 @@ fn devices_come_and_go_on_the_main_thread_alone() {
     }
 }
 
+#[test]
+fn the_hosts_kernel_is_told_of_queues_on_the_main_thread_alone() {
+    use vhost::vhost_kern::vhost_binding as vhost;
+    let set_up = [
+        vhost::VHOST_SET_OWNER(),
+        vhost::VHOST_GET_FEATURES(),
+        vhost::VHOST_SET_FEATURES(),
+        vhost::VHOST_SET_MEM_TABLE(),
+        vhost::VHOST_SET_VRING_NUM(),
+        vhost::VHOST_SET_VRING_ADDR(),
+        vhost::VHOST_SET_VRING_BASE(),
+        vhost::VHOST_SET_VRING_KICK(),
+        vhost::VHOST_SET_VRING_CALL(),
+        vhost::VHOST_SET_VRING_ERR(),
+    ];
+    for request in set_up {
+        let arguments = [NOWHERE, request.cast_signed(), 0];
+        assert!(passes(Kind::Main, libc::SYS_ioctl, arguments));
+        assert!(kills(Kind::Vcpu, libc::SYS_ioctl, arguments));
+    }
+    for kind in [Kind::Main, Kind::Vcpu] {
+        let set_tap = vhost::VHOST_NET_SET_BACKEND().cast_signed();
+        assert!(passes(kind, libc::SYS_ioctl, [NOWHERE, set_tap, 0]));
+        for request in [
+            vhost::VHOST_SET_LOG_BASE(),
+            vhost::VHOST_SET_LOG_FD(),
+            vhost::VHOST_RESET_OWNER(),
+            vhost::VHOST_SET_BACKEND_FEATURES(),
+        ] {
+            let arguments = [NOWHERE, request.cast_signed(), 0];
+            assert!(kills(kind, libc::SYS_ioctl, arguments));
+        }
+    }
+}
+
 /// The flags of a thread, as pthread_create(3) has them.
 const THREAD: libc::c_int = 0x3d_0f00;
 

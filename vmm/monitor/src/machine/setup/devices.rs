@@ -14,7 +14,7 @@ use crate::virtio::blk::Disk;
 use crate::virtio::blk::engine::Engine;
 use crate::virtio::console::Console;
 use crate::virtio::device::Device;
-use crate::virtio::net::Net;
+use crate::virtio::net::{self, Net};
 use crate::virtio::rng::Rng;
 use crate::virtio::target::Target;
 use crate::virtio::vhost_user::{self, VhostUser};
@@ -42,7 +42,7 @@ pub(super) fn devices(
             UnixStream::from(socket),
         )?));
     }
-    for net in nets(config, given.take_all(Descriptor::Tap))? {
+    for net in nets(config, given)? {
         devices.push(Box::new(net));
     }
     for disk in disks(config, given.take_all(Descriptor::Disk), engine)? {
@@ -67,23 +67,22 @@ pub(super) fn console(
     ports::Console::new(output, lost.clone()).map_err(|source| SetupError::Console { what, source })
 }
 
-fn nets(config: &MachineConfig, taps: Vec<OwnedFd>) -> Result<Vec<Net>, SetupError> {
-    let nets = &config.nets;
-    if nets.len() != taps.len() {
-        return Err(SetupError::Taps {
-            nets: nets.len(),
-            taps: taps.len(),
-        });
+/// Each takes its descriptors; none may be left over.
+fn nets(config: &MachineConfig, given: &mut Given) -> Result<Vec<Net>, SetupError> {
+    let mut taps = given.take_all(Descriptor::Tap).into_iter();
+    let mut vhosts = given.take_all(Descriptor::VhostNet).into_iter();
+    let mut made = Vec::new();
+    for (index, net) in config.nets.iter().enumerate() {
+        let failed = |source| SetupError::Net { index, source };
+        let (of_taps, of_vhosts) = net::descriptors(net).map_err(failed)?;
+        let taps = taps.by_ref().take(of_taps).collect();
+        let vhosts = vhosts.by_ref().take(of_vhosts).collect();
+        made.push(Net::new(net, taps, vhosts).map_err(failed)?);
     }
-    let made = nets
-        .iter()
-        .zip(taps)
-        .enumerate()
-        .map(|(index, (net, tap))| {
-            let failed = |source| SetupError::Net { index, source };
-            Net::new(net, vec![tap]).map_err(failed)
-        });
-    made.collect()
+    match (taps.len(), vhosts.len()) {
+        (0, 0) => Ok(made),
+        (taps, vhosts) => Err(SetupError::NoNet { taps, vhosts }),
+    }
 }
 
 fn disks(

@@ -60,13 +60,13 @@ pub enum SetupError {
         /// Which.
         what: Descriptor,
     },
-    /// Interfaces and taps do not belong together.
-    #[error("{nets} network interfaces on {taps} taps: each has one")]
-    Taps {
-        /// Interfaces in the message.
-        nets: usize,
-        /// Taps beside it.
+    /// More than the interfaces have.
+    #[error("{taps} taps and {vhosts} descriptors of vhost-net belong to no network interface")]
+    NoNet {
+        /// Taps that are left over.
         taps: usize,
+        /// The same of vhost-net.
+        vhosts: usize,
     },
     /// An interface that cannot be made.
     #[error("make network interface {index}")]

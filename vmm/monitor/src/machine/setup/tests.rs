@@ -1,4 +1,5 @@
 use super::*;
+use crate::virtio::net::NetError;
 use Descriptor::{Console, Initramfs, Kernel, Kvm, Tap, VirtioConsole, Vsock};
 use std::os::unix::net::UnixStream;
 
@@ -66,18 +67,26 @@ fn an_interface_needs_a_tap_and_a_tap_an_interface() {
     let net = vmm_api::NetConfig {
         mac: "02:00:00:00:00:01".into(),
         mtu: 1500,
+        queue_pairs: 1,
+        vhost: false,
     };
     let nets = |count| MachineConfig {
         nets: vec![net.clone(); count],
         ..config()
     };
-    for (count, descriptors) in [
-        (0, &[Kernel, Initramfs, Tap][..]),
-        (1, &[Kernel, Initramfs]),
-    ] {
-        let refused = check(&nets(count), descriptors);
-        assert!(matches!(refused, Err(SetupError::Taps { .. })));
+    for what in [Tap, Descriptor::VhostNet] {
+        let refused = check(&nets(0), &[Kernel, Initramfs, what]);
+        assert!(matches!(refused, Err(SetupError::NoNet { .. })));
     }
+    let refused = check(&nets(1), &[Kernel, Initramfs]);
+    let source = NetError::Count {
+        what: "tap",
+        sent: 0,
+        wanted: 1,
+    };
+    let told = refused.err().unwrap();
+    let cause = std::error::Error::source(&told).unwrap();
+    assert_eq!(cause.to_string(), source.to_string());
     let no_tap = check(&nets(1), &[Kernel, Initramfs, Tap]);
     assert!(matches!(no_tap, Err(SetupError::Net { index: 0, .. })));
 }

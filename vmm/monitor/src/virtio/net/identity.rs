@@ -91,6 +91,8 @@ mod tests {
         NetConfig {
             mac: mac.into(),
             mtu,
+            queue_pairs: 1,
+            vhost: false,
         }
     }
 

@@ -11,6 +11,7 @@ use vm_memory::GuestMemoryMmap;
 use super::receive::{Manner, Pass, Receive};
 use super::tap::Tap;
 use super::transmit::Transmit;
+use super::vhost::VhostNetError;
 use crate::events::{Interest, Sources};
 use crate::virtio::ring::Ring;
 
@@ -57,9 +58,15 @@ pub(super) enum Error {
     /// The driver's fault.
     #[error(transparent)]
     Queue(#[from] virtio_queue::Error),
+    /// The driver's, too: the host's kernel told so.
+    #[error("a queue makes no sense")]
+    Broken,
     /// The host's.
     #[error(transparent)]
     Events(#[from] io::Error),
+    /// The host's kernel's.
+    #[error(transparent)]
+    VhostNet(#[from] VhostNetError),
 }
 
 pub(super) struct Pair {

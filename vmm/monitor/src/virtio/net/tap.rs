@@ -87,6 +87,11 @@ impl Tap {
         self.0.as_fd()
     }
 
+    /// Whether its interface is still there.
+    pub(super) fn is_there(&self) -> bool {
+        flags(self.0.as_fd()).is_ok()
+    }
+
     fn never_block(&self) -> nix::Result<()> {
         let flags = OFlag::from_bits_retain(fcntl(&self.0, FcntlArg::F_GETFL)?);
         fcntl(&self.0, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)

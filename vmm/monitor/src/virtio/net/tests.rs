@@ -23,6 +23,15 @@ fn config() -> NetConfig {
     NetConfig {
         mac: "02:00:00:00:00:01".into(),
         mtu: 1500,
+        queue_pairs: 1,
+        vhost: false,
+    }
+}
+
+fn pairs(queue_pairs: u16) -> NetConfig {
+    NetConfig {
+        queue_pairs,
+        ..config()
     }
 }
 
@@ -163,7 +172,7 @@ fn bind(fd: &OwnedFd, index: u32) {
 #[test]
 fn packets_go_both_ways_through_a_tap() {
     in_namespace(|| {
-        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()]).unwrap();
+        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()], Vec::new()).unwrap();
         up("t0");
         let host = host_socket("t0");
         let mut guest = Guest::start(net, |offered| offered);
@@ -196,7 +205,7 @@ fn packets_go_both_ways_through_a_tap() {
 #[test]
 fn nobody_is_woken_for_packets_that_the_guest_has_no_room_for() {
     in_namespace(|| {
-        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()]).unwrap();
+        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()], Vec::new()).unwrap();
         up("t0");
         let host = host_socket("t0");
         let mut guest = Guest::start(net, |offered| offered);
@@ -211,7 +220,7 @@ fn nobody_is_woken_for_packets_that_the_guest_has_no_room_for() {
 #[test]
 fn a_tap_that_is_gone_takes_the_link_down_once() {
     in_namespace(|| {
-        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()]).unwrap();
+        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()], Vec::new()).unwrap();
         up("t0");
         let mut guest = Guest::start(net, |offered| offered);
         let region = guest.receive.reserve(70_000);
@@ -231,7 +240,7 @@ fn a_tap_that_is_gone_takes_the_link_down_once() {
 #[test]
 fn a_reset_in_the_middle_leaves_the_old_queues_alone() {
     in_namespace(|| {
-        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()]).unwrap();
+        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()], Vec::new()).unwrap();
         up("t0");
         let host = host_socket("t0");
         let mut guest = Guest::start(net, |offered| offered);
@@ -258,7 +267,7 @@ fn a_reset_in_the_middle_leaves_the_old_queues_alone() {
 #[test]
 fn a_driver_that_breaks_its_queue_has_to_reset() {
     in_namespace(|| {
-        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()]).unwrap();
+        let net = Net::new(&config(), vec![tap("t0", KIND).unwrap()], Vec::new()).unwrap();
         let mut guest = Guest::start(net, |offered| offered);
         guest.transmit.set_available(257);
         guest.transmit.kick.write(1).unwrap();
@@ -273,7 +282,7 @@ fn several_pairs_are_used_as_the_driver_wants() {
     in_namespace(|| {
         let kind = KIND | libc::IFF_MULTI_QUEUE;
         let taps = (0..3).map(|_| tap("t0", kind).unwrap()).collect();
-        let mut net = Net::new(&config(), taps).unwrap();
+        let mut net = Net::new(&pairs(3), taps, Vec::new()).unwrap();
         assert_eq!(net.queue_sizes(), [256, 256, 256, 256, 256, 256, 16]);
         assert_eq!(net.config()[8], 3);
         let features = net.features().unwrap();
@@ -322,7 +331,7 @@ fn a_command_without_room_for_an_answer_goes_back() {
     in_namespace(|| {
         let kind = KIND | libc::IFF_MULTI_QUEUE;
         let taps = (0..2).map(|_| tap("t0", kind).unwrap()).collect();
-        let mut net = Net::new(&config(), taps).unwrap();
+        let mut net = Net::new(&pairs(2), taps, Vec::new()).unwrap();
         let memory = memory();
         let mut control = Driver::new(&memory, 3, 16, true);
         let events = Events::new().unwrap();
@@ -345,21 +354,73 @@ fn a_command_without_room_for_an_answer_goes_back() {
 #[test]
 fn what_is_no_tap_of_ours_is_refused() {
     let file = std::fs::File::open("/dev/null").unwrap();
-    let refused = Net::new(&config(), vec![file.into()]);
+    let refused = Net::new(&config(), vec![file.into()], Vec::new());
     assert!(matches!(refused, Err(NetError::Tap(TapError::NotOne(_)))));
-    let none = Net::new(&config(), Vec::new());
-    assert!(matches!(none, Err(NetError::Taps { taps: 0 })));
+    for count in [0, 17] {
+        let refused = Net::new(&pairs(count), Vec::new(), Vec::new());
+        assert!(matches!(refused, Err(NetError::Pairs { pairs }) if pairs == count));
+    }
     in_namespace(|| {
         for flags in [
             libc::IFF_TAP | libc::IFF_NO_PI,
             libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR,
         ] {
-            let refused = Net::new(&config(), vec![tap("x0", flags).unwrap()]);
+            let refused = Net::new(&config(), vec![tap("x0", flags).unwrap()], Vec::new());
             let told = refused.err();
             assert!(
                 matches!(told, Some(NetError::Tap(TapError::Flags { .. }))),
                 "{told:?}"
             );
         }
+    });
+}
+
+#[test]
+fn each_pair_has_what_was_said_that_it_has() {
+    let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let by_kernel = NetConfig {
+        vhost: true,
+        ..config()
+    };
+    for (config, taps, vhosts, told) in [
+        (
+            config(),
+            2,
+            0,
+            "2 descriptors of the tap of a network interface instead of 1",
+        ),
+        (
+            config(),
+            1,
+            1,
+            "1 descriptors of the vhost-net of a network interface instead of 0",
+        ),
+        (
+            by_kernel,
+            1,
+            0,
+            "0 descriptors of the vhost-net of a network interface instead of 1",
+        ),
+    ] {
+        let fds = |count| (0..count).map(|_| null()).collect();
+        let refused = Net::new(&config, fds(taps), fds(vhosts)).err().unwrap();
+        assert_eq!(refused.to_string(), told);
+    }
+}
+
+#[test]
+fn what_is_no_vhost_net_is_refused() {
+    in_namespace(|| {
+        let config = NetConfig {
+            vhost: true,
+            ..config()
+        };
+        let null = std::fs::File::open("/dev/null").unwrap().into();
+        let refused = Net::new(&config, vec![tap("t0", KIND).unwrap()], vec![null]);
+        let told = refused.err();
+        assert!(
+            matches!(told, Some(NetError::Kernel(KernelError::VhostNet(_)))),
+            "{told:?}"
+        );
     });
 }
