@@ -84,6 +84,7 @@ bench: build lab-kernel
 	$(release)/bed bench --picture target/pod-start.svg
 	$(release)/bed bench --network --runs 5
 	KATA_MSHV_BENCH_PEERS=$(abspath $(PEERS)) cargo test --locked --release -p monitor --bench machines -- --nocapture
+	cargo test --locked --release --workspace --bench network -- --nocapture
 
 install:
 	runtimeclass/install.sh

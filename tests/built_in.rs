@@ -20,6 +20,7 @@ const IN_LAB: &[&str] = &[
     "network::addresses_of_both_families",
     "network::node_reaches_pod",
     "network::pod_reaches_pod",
+    "network::packets_are_moved_as_configured",
     "restart::pod_goes_on",
     "operator::ps_tells_of_the_vm",
     "operator::check_tells_what_will_be_used",

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv6Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,7 +24,8 @@ cases![
     data_is_whole_both_ways,
     names,
     wire_is_cut_and_mended,
-    interface_goes
+    interface_goes;
+    built_in: packets_are_moved_as_configured
 ];
 
 /// Answers one line on port 80, on all addresses.
@@ -66,18 +68,37 @@ async fn node_reaches_pod(bed: &Bed) -> Result<()> {
 /// What listens on `address`, port 80, says. It may not listen yet.
 async fn read_line(address: &str) -> Result<String> {
     let attempt = async {
-        loop {
-            if let Ok(mut stream) = TcpStream::connect((address, 80)).await {
-                stream.shutdown().await?;
-                let mut text = String::new();
-                stream.read_to_string(&mut text).await?;
-                return anyhow::Ok(text);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        let mut stream = connect(address).await;
+        stream.shutdown().await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        anyhow::Ok(text)
     };
-    let text = timeout(patient(Duration::from_secs(20)), attempt).await;
-    text.with_context(|| format!("nothing listens on {address}, port 80"))?
+    within(address, attempt).await
+}
+
+/// How many bytes it sends to one who says nothing.
+async fn read_bytes(address: &str) -> Result<usize> {
+    let attempt = async {
+        let mut bytes = Vec::new();
+        connect(address).await.read_to_end(&mut bytes).await?;
+        anyhow::Ok(bytes.len())
+    };
+    within(address, attempt).await
+}
+
+async fn connect(address: &str) -> TcpStream {
+    loop {
+        if let Ok(stream) = TcpStream::connect((address, 80)).await {
+            return stream;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn within<T>(address: &str, attempt: impl Future<Output = Result<T>>) -> Result<T> {
+    let read = timeout(patient(Duration::from_secs(20)), attempt).await;
+    read.with_context(|| format!("nothing listens on {address}, port 80"))?
 }
 
 async fn pod_reaches_pod(bed: &Bed) -> Result<()> {
@@ -191,4 +212,35 @@ async fn interface_goes(bed: &Bed) -> Result<()> {
     node::run(&["ip", "link", "delete", &wire()?])?;
     assert_eq!(container.ask(&["echo", "here"]).await?, "here");
     pod.remove().await
+}
+
+/// So many bytes to whoever calls port 80.
+const PUMP: &str = "while :; do dd if=/dev/zero bs=64k count=64 2>/dev/null | nc -l -p 80; done";
+const PUMPED: usize = 64 * 64 * 1024;
+
+/// By the host's kernel where it has vhost-net, unless the operator does not want
+/// it to: that shows in what the VMM has open.
+async fn packets_are_moved_as_configured(bed: &Bed) -> Result<()> {
+    for (setting, by_kernel) in [("auto", probe::vhost_net()), ("never", false)] {
+        let _changed = bed.configure("built_in.vhost_net", setting)?;
+        let pod = pod("moved").run(bed).await?;
+        let vmm = pod.record()?.pids.vmm;
+        assert_eq!(open_vhost_nets(vmm)?, usize::from(by_kernel), "{setting}");
+        container("main", &["sh", "-c", PUMP]).start(&pod).await?;
+        for address in pod.addresses().await? {
+            let received = read_bytes(&address).await?;
+            assert_eq!(received, PUMPED, "{setting}, from {address}");
+        }
+        pod.remove().await?;
+    }
+    Ok(())
+}
+
+fn open_vhost_nets(pid: u32) -> Result<usize> {
+    let mut count = 0;
+    let folder = format!("/proc/{pid}/fd");
+    for entry in fs::read_dir(&folder).with_context(|| format!("read {folder}"))? {
+        count += usize::from(fs::read_link(entry?.path())? == Path::new("/dev/vhost-net"));
+    }
+    Ok(count)
 }

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::tcdrain;
+use nix::unistd::Pid;
 
 use crate::interface::configure;
-use crate::network::{BYTES, GUEST, HOST, PING_PORT, PINGS, STREAM_PORT};
+use crate::network::{self, AGAIN, BYTES, GUEST, HOST, PAIRS, PING_PORT, PINGS, STREAM_PORT};
 use crate::pattern::{check, send};
 use crate::slots;
 
@@ -22,6 +24,9 @@ pub(crate) const MARK: &str = "KATA_MSHV_DEVICE_CASE";
 /// The slot behind those of the entropy device, the balloon and the console,
 /// where there are no other devices.
 pub(crate) const FIRST_FREE: &str = "virtio-mmio.3";
+
+/// That of an interface that is there from the start.
+const FIRST_SLOT: &str = "virtio-mmio.0";
 
 /// Where the host puts a disk when it has looked at a guest's memory, and when it
 /// has seen it come back: a guest hears nothing else of it.
@@ -66,6 +71,9 @@ fn speak(case: &str, words: &mut File) {
         "network" => network(words),
         "memory" => memory(words),
         "plugged-network" => plugged_network(words),
+        "network-again" => network_again(words),
+        "network-on-each-processor" => network_on_each_processor(words),
+        "grown-network" => grown_network(words),
         "disk" => slots::disk(words),
         "plugged" => slots::plugged(words),
         "crowd" => slots::crowd(words),
@@ -92,23 +100,75 @@ fn network(words: &mut File) -> anyhow::Result<()> {
     configure("eth0", GUEST).context("configure eth0")?;
     let (address, mtu, carrier) = (read("address")?, read("mtu")?, read("carrier")?);
     writeln!(words, "eth0 {address} {mtu} {carrier}")?;
-    writeln!(words, "ping {:?}", ping()?)?;
+    writeln!(words, "ping {}", ping()?.as_micros())?;
+    stream(words)
+}
 
+/// Microseconds that it takes each way.
+fn stream(words: &mut File) -> anyhow::Result<()> {
+    let bytes = std::env::var(network::BYTES_MARK).map_or(Ok(BYTES), |text| text.parse())?;
     let mut stream = TcpStream::connect((HOST, STREAM_PORT)).context("connect")?;
+    stream.write_all(&u64::try_from(bytes)?.to_le_bytes())?;
     let began = Instant::now();
-    send(&mut stream, BYTES)?;
+    send(&mut stream, bytes)?;
     let mut byte = [0];
     stream.read_exact(&mut byte).context("wait for the host")?;
-    writeln!(words, "sent in {:?}", began.elapsed())?;
+    writeln!(words, "sent {}", began.elapsed().as_micros())?;
     let began = Instant::now();
-    check(&mut stream, BYTES)?;
-    writeln!(words, "received in {:?}", began.elapsed())?;
+    check(&mut stream, bytes)?;
+    writeln!(words, "received {}", began.elapsed().as_micros())?;
     Ok(())
 }
 
 fn plugged_network(words: &mut File) -> anyhow::Result<()> {
     writeln!(words, "attach")?;
     slots::bind(FIRST_FREE)?;
+    network(words)?;
+    slots::unbind(FIRST_FREE)?;
+    writeln!(words, "unbound")?;
+    // Not where the interface was: it would be bound again.
+    slots::bind(SEEN)
+}
+
+/// The driver resets the device, and sets it up again.
+fn network_again(words: &mut File) -> anyhow::Result<()> {
+    network(words)?;
+    for _ in 0..AGAIN {
+        slots::unbind(FIRST_SLOT)?;
+        slots::bind(FIRST_SLOT)?;
+        configure("eth0", GUEST).context("configure eth0")?;
+        writeln!(words, "ping {}", ping()?.as_micros())?;
+    }
+    stream(words)
+}
+
+/// A queue is used by the processor of its number.
+fn network_on_each_processor(words: &mut File) -> anyhow::Result<()> {
+    configure("eth0", GUEST).context("configure eth0")?;
+    let queues = std::fs::read_dir("/sys/class/net/eth0/queues")?.count();
+    writeln!(words, "queues {queues}")?;
+    for processor in 0..usize::from(PAIRS) {
+        let mut only = CpuSet::new();
+        only.set(processor)?;
+        sched_setaffinity(Pid::from_raw(0), &only)?;
+        writeln!(words, "ping {}", ping()?.as_micros())?;
+    }
+    let mut all = CpuSet::new();
+    for processor in 0..usize::from(PAIRS) {
+        all.set(processor)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &all)?;
+    stream(words)
+}
+
+/// Once there is more memory, which the kernel takes buffers from.
+fn grown_network(words: &mut File) -> anyhow::Result<()> {
+    let first = total_mib()?;
+    writeln!(words, "total {first}")?;
+    while total_mib()? < first + LATE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    writeln!(words, "grown")?;
     network(words)
 }
 

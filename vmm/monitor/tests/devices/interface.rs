@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc::{
-    self, AF_INET, IFF_NO_PI, IFF_TAP, IFF_UP, IFF_VNET_HDR, SIOCSIFADDR, SIOCSIFFLAGS, ifreq,
+    self, AF_INET, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_UP, IFF_VNET_HDR, SIOCSIFADDR,
+    SIOCSIFFLAGS, ifreq,
 };
 
 nix::ioctl_write_ptr_bad!(set_flags, SIOCSIFFLAGS, ifreq);
@@ -43,10 +44,22 @@ pub(crate) fn configure(name: &str, address: Ipv4Addr) -> anyhow::Result<()> {
 
 /// A tap as the shim makes it.
 pub(crate) fn tap(name: &str) -> anyhow::Result<OwnedFd> {
+    queue(name, 0)
+}
+
+/// `count` queues of a tap.
+pub(crate) fn taps(name: &str, count: u16) -> anyhow::Result<Vec<OwnedFd>> {
+    match count {
+        1 => Ok(vec![tap(name)?]),
+        _ => (0..count).map(|_| queue(name, IFF_MULTI_QUEUE)).collect(),
+    }
+}
+
+fn queue(name: &str, more: libc::c_int) -> anyhow::Result<OwnedFd> {
     let mut options = OpenOptions::new();
     let tun = options.read(true).write(true).open("/dev/net/tun")?;
     let mut request = request(name);
-    request.ifr_ifru.ifru_flags = i16::try_from(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)?;
+    request.ifr_ifru.ifru_flags = i16::try_from(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | more)?;
     // SAFETY: the request has a name and flags, and outlives the call.
     unsafe { tun_set_iff(tun.as_raw_fd(), &raw const request) }?;
     Ok(tun.into())

@@ -29,10 +29,31 @@ pub(crate) const MEMORY_MIB: u64 = 256;
 /// What a machine has from its start.
 #[derive(Default)]
 pub(crate) struct Devices {
-    pub(crate) nets: Vec<(NetConfig, OwnedFd)>,
+    pub(crate) nets: Vec<Net>,
     pub(crate) disks: Vec<(DiskConfig, OwnedFd)>,
     /// Memory that can come later, MiB.
     pub(crate) late_mib: u64,
+    /// Processors beside the first.
+    pub(crate) more_vcpus: u32,
+    /// For the guest's kernel, or its init.
+    pub(crate) parameters: &'static str,
+}
+
+/// An interface, and what it is made of.
+pub(crate) struct Net {
+    pub(crate) config: NetConfig,
+    pub(crate) taps: Vec<OwnedFd>,
+    /// Of the host's kernel, if that moves the packets.
+    pub(crate) vhosts: Vec<OwnedFd>,
+}
+
+/// A thread of the VMM's.
+#[derive(Clone, Copy)]
+pub(crate) enum Thread {
+    /// Serves its devices.
+    Main,
+    /// The host kernel's, which moves packets.
+    Vhost,
 }
 
 pub(crate) struct Machine {
@@ -82,20 +103,24 @@ impl Machine {
             initramfs()?,
             output,
         ];
-        let (nets, taps): (Vec<_>, Vec<_>) = devices.nets.into_iter().unzip();
-        descriptors.extend(nets.iter().map(|_| Descriptor::Tap));
-        fds.extend(taps);
+        let mut nets = Vec::new();
+        for net in devices.nets {
+            descriptors.extend(net.taps.iter().map(|_| Descriptor::Tap));
+            descriptors.extend(net.vhosts.iter().map(|_| Descriptor::VhostNet));
+            fds.extend(net.taps.into_iter().chain(net.vhosts));
+            nets.push(net.config);
+        }
         let (disks, backings): (Vec<_>, Vec<_>) = devices.disks.into_iter().unzip();
         descriptors.extend(disks.iter().map(|_| Descriptor::Disk));
         fds.extend(backings);
         let machine = MachineConfig {
-            vcpus: 1,
+            vcpus: 1 + devices.more_vcpus,
             max_vcpus: 0,
             memory_mib: MEMORY_MIB,
             max_memory_mib: MEMORY_MIB + devices.late_mib,
             kernel,
             initramfs: "/init".into(),
-            kernel_parameters: format!("{}={case}", guest::MARK),
+            kernel_parameters: format!("{}={case} {}", guest::MARK, devices.parameters),
             guest_cid: 3,
             share_tag: String::new(),
             nets,
@@ -133,7 +158,17 @@ impl Machine {
 
     /// Plugs a device in. The slot's name.
     pub(crate) fn attach(&self, device: Pluggable, fd: OwnedFd) -> anyhow::Result<String> {
-        match self.ask(&Request::Attach { device }, &[fd])? {
+        self.attach_of(device, &[fd])
+    }
+
+    /// The same with an interface.
+    pub(crate) fn attach_net(&self, net: Net) -> anyhow::Result<String> {
+        let fds: Vec<_> = net.taps.into_iter().chain(net.vhosts).collect();
+        self.attach_of(Pluggable::Net(net.config), &fds)
+    }
+
+    fn attach_of(&self, device: Pluggable, fds: &[OwnedFd]) -> anyhow::Result<String> {
+        match self.ask(&Request::Attach { device }, fds)? {
             Answer::Attached { slot } => Ok(slot),
             other => bail!("{other:?}"),
         }
@@ -156,6 +191,28 @@ impl Machine {
         println!("guest: {line}");
         ensure!(!line.starts_with("failed"), "in the guest: {line}");
         Ok(line)
+    }
+
+    /// How often each thread of the VMM's of that name, or the main one, has waited
+    /// for something (proc_pid_status(5)).
+    pub(crate) fn waits(&self, thread: Thread) -> anyhow::Result<Vec<u64>> {
+        let vmm = self.vmm.id();
+        let mut waits = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{vmm}/task"))? {
+            let folder = task?.path();
+            let name = std::fs::read_to_string(folder.join("comm"))?;
+            let is_it = match thread {
+                Thread::Main => folder.ends_with(vmm.to_string()),
+                Thread::Vhost => name.trim() == format!("vhost-{vmm}"),
+            };
+            if is_it {
+                let status = std::fs::read_to_string(folder.join("status"))?;
+                let mut lines = status.lines();
+                let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+                waits.push(count.context("no count")?.trim().parse()?);
+            }
+        }
+        Ok(waits)
     }
 
     /// How many descriptors the VMM has.

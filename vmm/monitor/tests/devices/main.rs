@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 use disks::Engine;
 use lab::case;
-use network::When;
+use network::Mover;
 
 fn main() -> ExitCode {
     if let Some(case) = guest::case() {
@@ -36,11 +36,38 @@ fn main() -> ExitCode {
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/vmlinux"),
         )
         .case(case("packets_go_both_ways", || {
-            network::packets_go_both_ways(When::AtStart)
+            network::packets_go_both_ways(Mover::Vmm)
         }))
-        .case(case("an_interface_comes_to_a_running_machine", || {
-            network::packets_go_both_ways(When::Later)
+        .case(case("packets_go_both_ways_by_the_hosts_kernel", || {
+            network::packets_go_both_ways(Mover::Kernel)
         }))
+        .case(case("an_interface_comes_and_goes", || {
+            network::an_interface_comes_and_goes(Mover::Vmm)
+        }))
+        .case(case(
+            "an_interface_of_the_hosts_kernel_comes_and_goes",
+            || network::an_interface_comes_and_goes(Mover::Kernel),
+        ))
+        .case(case("a_driver_begins_anew", || {
+            network::a_driver_begins_anew(Mover::Vmm)
+        }))
+        .case(case("a_driver_begins_anew_with_the_hosts_kernel", || {
+            network::a_driver_begins_anew(Mover::Kernel)
+        }))
+        .case(case("each_processor_has_its_queues", || {
+            network::each_processor_has_its_queues(Mover::Vmm)
+        }))
+        .case(case(
+            "each_processor_has_its_queues_in_the_hosts_kernel",
+            || network::each_processor_has_its_queues(Mover::Kernel),
+        ))
+        .case(case("packets_reach_memory_that_came_late", || {
+            network::packets_reach_late_memory(Mover::Vmm)
+        }))
+        .case(case(
+            "packets_of_the_hosts_kernel_reach_memory_that_came_late",
+            || network::packets_reach_late_memory(Mover::Kernel),
+        ))
         .case(case("disks_are_there_at_the_start", || {
             disks::there_at_the_start(Engine::Ring)
         }))

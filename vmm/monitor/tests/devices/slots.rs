@@ -60,7 +60,7 @@ pub(crate) fn bind(slot: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn unbind(slot: &str) -> anyhow::Result<()> {
+pub(crate) fn unbind(slot: &str) -> anyhow::Result<()> {
     write_name("unbind", slot).with_context(|| format!("unbind {slot}"))
 }
 

@@ -3,7 +3,7 @@
 
 use monitor::virtio::{Slot, register, status};
 use virtio_bindings::virtio_ids::{
-    VIRTIO_ID_BALLOON, VIRTIO_ID_CONSOLE, VIRTIO_ID_MEM, VIRTIO_ID_RNG,
+    VIRTIO_ID_BALLOON, VIRTIO_ID_CONSOLE, VIRTIO_ID_MEM, VIRTIO_ID_NET, VIRTIO_ID_RNG,
 };
 
 use crate::program::Op;
@@ -12,14 +12,24 @@ use crate::script::Script;
 /// The devices of [`crate::machine`], in the order of their slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Device {
-    Rng = 0,
-    Balloon = 1,
-    Console = 2,
-    Mem = 3,
+    Net = 0,
+    /// The same by the host's kernel.
+    VhostNet = 1,
+    Rng = 2,
+    Balloon = 3,
+    Console = 4,
+    Mem = 5,
 }
 
 impl Device {
-    pub(crate) const ALL: [Self; 4] = [Self::Rng, Self::Balloon, Self::Console, Self::Mem];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Net,
+        Self::VhostNet,
+        Self::Rng,
+        Self::Balloon,
+        Self::Console,
+        Self::Mem,
+    ];
 
     pub(crate) fn registers(self) -> u64 {
         Slot::new(self as usize).map_or(0, Slot::address)
@@ -27,6 +37,7 @@ impl Device {
 
     pub(crate) fn id(self) -> u32 {
         match self {
+            Self::Net | Self::VhostNet => VIRTIO_ID_NET,
             Self::Rng => VIRTIO_ID_RNG,
             Self::Balloon => VIRTIO_ID_BALLOON,
             Self::Console => VIRTIO_ID_CONSOLE,
@@ -38,7 +49,7 @@ impl Device {
         match self {
             Self::Rng | Self::Mem => 1,
             Self::Balloon => 3,
-            Self::Console => 2,
+            Self::Net | Self::VhostNet | Self::Console => 2,
         }
     }
 }
@@ -75,7 +86,7 @@ pub(crate) const NEXT: u16 = 1;
 pub(crate) const WRITE: u16 = 2;
 pub(crate) const INDIRECT: u16 = 4;
 
-const AGREED: u32 = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK;
+pub(crate) const AGREED: u32 = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK;
 
 /// All the way to a device that runs with these queues.
 pub(crate) fn bring_up(script: &mut Script, device: Device, queues: &[Queue]) {
@@ -152,7 +163,7 @@ pub(crate) fn notify(script: &mut Script, device: Device, queue: u32) {
 
 /// Statuses of a guest that finds its machine broken.
 pub(crate) const NOT_READY: u64 = 90;
-const NOT_SERVED: u64 = 91;
+pub(crate) const NOT_SERVED: u64 = 91;
 const NOT_RANDOM: u64 = 92;
 const NOT_THERE: u64 = 93;
 

@@ -22,6 +22,7 @@ use vmm_api::{
 
 use crate::image;
 use crate::script::Script;
+use crate::wire;
 
 /// Longer than anything takes in an emulated lab.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -43,6 +44,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Starts one whose guest does as `script` says.
     pub(crate) fn start(script: &Script) -> anyhow::Result<Self> {
+        wire::cut_off()?;
         let (control, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -78,14 +80,17 @@ impl Machine {
 
     /// `hvc0` goes where the serial port goes.
     fn send_start(&self, script: &Script, console: OwnedFd) -> anyhow::Result<()> {
-        let kvm = File::options().read(true).write(true).open("/dev/kvm")?;
-        let fds: [OwnedFd; 5] = [
-            kvm.into(),
+        let fds: [OwnedFd; 8] = [
+            device("/dev/kvm")?,
             file("kernel", &image::elf(script))?.into(),
             file("initramfs", b"")?.into(),
             console.try_clone()?,
             console,
+            wire::tap("tap0")?,
+            wire::tap("tap1")?,
+            device("/dev/vhost-net")?,
         ];
+        wire::flood()?;
         let request = Request::Start {
             machine: MachineConfig {
                 vcpus: 1,
@@ -97,7 +102,7 @@ impl Machine {
                 kernel_parameters: String::new(),
                 guest_cid: 3,
                 share_tag: "share".into(),
-                nets: Vec::new(),
+                nets: [false, true].map(wire::config).into(),
                 disks: Vec::new(),
             },
             descriptors: vec![
@@ -106,6 +111,9 @@ impl Machine {
                 Descriptor::Initramfs,
                 Descriptor::Console,
                 Descriptor::VirtioConsole,
+                Descriptor::Tap,
+                Descriptor::Tap,
+                Descriptor::VhostNet,
             ],
         };
         self.send(&request, &fds)
@@ -223,6 +231,11 @@ impl Drop for Machine {
         let _ = self.vmm.kill();
         let _ = self.vmm.wait();
     }
+}
+
+fn device(path: &str) -> anyhow::Result<OwnedFd> {
+    let opened = File::options().read(true).write(true).open(path);
+    Ok(opened.context(path.to_owned())?.into())
 }
 
 /// A file of that content, which nobody else can find.

@@ -9,13 +9,18 @@ mod driver;
 #[path = "../../benches/machines/elf.rs"]
 mod elf; // One way to write an executable is enough.
 mod image;
+#[allow(dead_code)] // The devices' tests do more with it.
+#[path = "../devices/interface.rs"]
+mod interface;
 mod machine;
 mod memory;
+mod network;
 mod program;
 mod queues;
 mod registers;
 mod script;
 mod wild;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -23,7 +28,13 @@ use lab::case;
 
 fn main() -> ExitCode {
     let mut suite = lab::Suite::new().file("kata-mshv-vmm", env!("CARGO_BIN_EXE_kata-mshv-vmm"));
-    let all = [registers::ALL, queues::ALL, memory::ALL, wild::ALL];
+    let all = [
+        registers::ALL,
+        queues::ALL,
+        network::ALL,
+        memory::ALL,
+        wild::ALL,
+    ];
     for (name, body) in all.into_iter().flatten() {
         suite = suite.case(case(name, *body));
     }
