@@ -9,6 +9,7 @@ use crate::memory::MemoryError;
 use crate::network::NetworkError;
 use crate::pod::PodError;
 use crate::processors::ProcessorsError;
+use crate::volumes::VolumeError;
 
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,8 @@ pub(crate) enum AgentError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(transparent)]
+    Volume(#[from] VolumeError),
+    #[error(transparent)]
     Failed(#[from] Failure),
 }
 
@@ -89,6 +92,7 @@ impl AgentError {
             Self::Io(..) | Self::Pod(_) => Code::Internal,
             Self::Cgroup(error) => error.code(),
             Self::Disk(error) => error.code(),
+            Self::Volume(error) => error.code(),
             Self::Failed(failure) => failure.code,
         }
     }

@@ -13,6 +13,7 @@
 //!            ├── disk
 //!            ├── processors
 //!            ├── memory
+//!            ├── volumes
 //!            └── events ──> host
 //! ```
 
@@ -38,6 +39,7 @@ mod rpc;
 mod sandbox;
 mod signal;
 mod stdio;
+mod volumes;
 mod vsock;
 
 use std::process::ExitCode;

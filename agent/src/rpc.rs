@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use futures::stream;
 use protocol::agent::{
     AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest, ContainerRequest,
-    ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty,
-    Event, ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
-    ProcessStarted, ResizeTerminalRequest, SetProcessorsRequest, SignalProcessRequest,
-    UpdateContainerRequest,
+    ContainerStatsResponse, CopiedVolume, CreateContainerRequest, CreateSandboxRequest,
+    DetachDiskRequest, Empty, Event, ExecProcessRequest, HelloRequest, HelloResponse,
+    ListProcessesResponse, ProcessRequest, ProcessStarted, ResizeTerminalRequest,
+    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::{Agent, create_agent};
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -133,6 +133,11 @@ impl Agent for Service {
                 .map(empty)
         };
         self.run(wait).await
+    }
+
+    async fn forget_files(&self, _: &TtrpcContext, _: Empty) -> Result<Empty> {
+        self.run(|sandbox| async move { sandbox.forget_files().await.map(empty) })
+            .await
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: Empty) -> Result<Empty> {
@@ -260,6 +265,11 @@ impl Agent for Service {
         request: ResizeTerminalRequest,
     ) -> Result<Empty> {
         self.run(|sandbox| async move { sandbox.resize(&request).map(empty) })
+            .await
+    }
+
+    async fn refresh_volume(&self, _: &TtrpcContext, volume: CopiedVolume) -> Result<Empty> {
+        self.run(|sandbox| async move { sandbox.refresh_volume(volume).await.map(empty) })
             .await
     }
 

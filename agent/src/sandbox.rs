@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use protocol::Id;
 use protocol::agent::{
-    AttachDiskResponse, ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest,
-    Event, ExecProcessRequest, HelloResponse, ResizeTerminalRequest, SignalProcessRequest,
-    UpdateContainerRequest,
+    AttachDiskResponse, ContainerStatsResponse, CopiedVolume, CreateContainerRequest,
+    CreateSandboxRequest, Event, ExecProcessRequest, HelloResponse, ResizeTerminalRequest,
+    SignalProcessRequest, UpdateContainerRequest,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::Timespec;
@@ -21,11 +21,12 @@ use crate::events::Events;
 use crate::helpers::Helpers;
 use crate::memory::Memory;
 use crate::oom::OomWatch;
-use crate::pod::{self, PidNamespace};
+use crate::pod::{self, PidNamespace, Share};
 use crate::processors;
 use crate::reaper::{self, Reaper};
 use crate::registry::{Entry, Registry};
 use crate::signal::Signal;
+use crate::volumes::Volumes;
 
 type Result<T, E = AgentError> = std::result::Result<T, E>;
 
@@ -45,6 +46,8 @@ pub(crate) struct Sandbox {
     created: AtomicBool,
     started: Timespec,
     memory: Memory,
+    share: Share,
+    volumes: Volumes,
 }
 
 impl Sandbox {
@@ -71,6 +74,8 @@ impl Sandbox {
             created,
             started,
             memory: Memory::at_boot(),
+            share: Share::default(),
+            volumes: Volumes::default(),
         })
     }
 
@@ -123,6 +128,11 @@ impl Sandbox {
         Ok(self.memory.await_added(added_mib, patience).await?)
     }
 
+    /// Has the kernel forget files that nobody uses.
+    pub(crate) async fn forget_files(&self) -> Result<()> {
+        Ok(pod::forget_files().await?)
+    }
+
     /// Ends every process and writes back what the share still owes the host.
     pub(crate) fn shut_down(&self) {
         self.containers
@@ -140,7 +150,10 @@ impl Sandbox {
     }
 
     /// Makes a container up to its program; returns its first process's number.
-    pub(crate) async fn create_container(&self, request: CreateContainerRequest) -> Result<u32> {
+    pub(crate) async fn create_container(
+        &self,
+        mut request: CreateContainerRequest,
+    ) -> Result<u32> {
         if !self.created.load(Ordering::Relaxed) {
             return Err(AgentError::NoSandbox);
         }
@@ -149,10 +162,20 @@ impl Sandbox {
             .containers
             .reserve(&id)
             .ok_or_else(|| AgentError::ContainerExists(id.clone()))?;
+        let shown = std::mem::take(&mut request.share_paths);
+        self.share.walk(shown).await;
+        let copied = std::mem::take(&mut request.copied_volumes);
+        let memory = std::mem::take(&mut request.memory_volumes);
+        self.volumes.provide(copied, memory).await?;
         let container = container::create(id, request, Arc::clone(&self.services)).await?;
         let pid = container.pid();
         reservation.fill(container);
         Ok(pid)
+    }
+
+    /// Makes a copied volume what the share has at another revision.
+    pub(crate) async fn refresh_volume(&self, volume: CopiedVolume) -> Result<()> {
+        Ok(self.volumes.refresh(volume).await?)
     }
 
     pub(crate) async fn start_container(&self, id: &str) -> Result<()> {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use protocol::agent::{
     AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest, ContainerRequest,
-    ContainerStatsResponse, CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty,
-    Event, ExecProcessRequest, HelloRequest, HelloResponse, ProcessRequest, ResizeTerminalRequest,
-    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest,
+    ContainerStatsResponse, CopiedVolume, CreateContainerRequest, CreateSandboxRequest,
+    DetachDiskRequest, Empty, Event, ExecProcessRequest, HelloRequest, HelloResponse,
+    ProcessRequest, ResizeTerminalRequest, SetProcessorsRequest, SignalProcessRequest,
+    UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::AgentClient;
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -128,6 +129,15 @@ impl Agent {
             .map_err(Failure::from)
     }
 
+    /// Has the guest's kernel forget files that nobody uses.
+    pub(crate) async fn forget_files(&self) -> Result<()> {
+        self.client
+            .forget_files(deadline(), &Empty::default())
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
     pub(crate) async fn shutdown(&self, limit: Duration) {
         // The guest may be gone before its answer is: both are what is wanted.
         let _ = self
@@ -229,6 +239,15 @@ impl Agent {
     pub(crate) async fn resize(&self, request: &ResizeTerminalRequest) -> Result<()> {
         self.client
             .resize_terminal(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    /// Has the guest copy a volume that has changed.
+    pub(crate) async fn refresh_volume(&self, volume: &CopiedVolume) -> Result<()> {
+        self.client
+            .refresh_volume(deadline(), volume)
             .await
             .map(drop)
             .map_err(Failure::from)

@@ -96,7 +96,8 @@ impl Coded for SpecError {
         match self {
             Self::Read { .. } | Self::Json { .. } => Code::InvalidArgument,
             Self::NoRoot | Self::NoProcess | Self::Bidirectional { .. } => Code::InvalidArgument,
-            Self::Below { .. } => Code::Internal,
+            Self::HugePages { .. } => Code::InvalidArgument,
+            Self::Below { .. } | Self::Volume { .. } => Code::Internal,
             Self::Share(_) => Code::FailedPrecondition,
             Self::Encode(_) | Self::Write { .. } => Code::Internal,
             Self::Pod(_) => Code::InvalidArgument,

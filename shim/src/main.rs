@@ -26,6 +26,7 @@ mod host_cgroup;
 mod jail;
 mod log;
 mod machine;
+mod mountinfo;
 mod network;
 mod pod;
 mod process;

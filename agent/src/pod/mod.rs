@@ -2,15 +2,19 @@
 //! clock, kernel settings, share, shared memory and PID namespace.
 
 mod clock;
+mod files;
 mod memory;
 mod mounts;
 mod pid_namespace;
+mod share;
 pub(crate) mod sysctl;
 
 use protocol::agent::CreateSandboxRequest;
 
+pub(crate) use files::forget_files;
 pub(crate) use memory::limit_memory;
 pub(crate) use pid_namespace::PidNamespace;
+pub(crate) use share::Share;
 
 use crate::network::{self, NetworkError};
 
@@ -27,6 +31,8 @@ pub(crate) enum PodError {
         #[source]
         source: std::io::Error,
     },
+    #[error("have the kernel forget files")]
+    Files(#[source] std::io::Error),
     #[error(transparent)]
     Mount(#[from] mounts::MountError),
     #[error("configure the network")]

@@ -30,6 +30,8 @@ pub(crate) enum DeviceError {
         #[source]
         source: io::Error,
     },
+    #[error("open a connection to kata-mshv-fs")]
+    Relief(#[source] io::Error),
     #[error("open the vsock device's handover socket")]
     Handover(#[source] io::Error),
     #[error("{0}")]
@@ -46,12 +48,13 @@ pub(crate) struct Device {
     pub(crate) frontend: OwnedFd,
 }
 
-/// Starts the virtio-fs server of `share`.
+/// Starts the virtio-fs server of `share`, and returns with it the connection on
+/// which it asks that the guest forget files.
 pub(crate) fn start_fs(
     settings: &Settings,
     run_dir: &Path,
     share: &Path,
-) -> Result<Device, DeviceError> {
+) -> Result<(Device, tokio::net::UnixStream), DeviceError> {
     let program = Program {
         name: "kata-mshv-fs",
         path: &settings.fs,
@@ -64,10 +67,28 @@ pub(crate) fn start_fs(
         FsCache::Never => "never",
     };
     let (listener, frontend) = vhost_user_pair(run_dir, program.name)?;
-    let args = ["--listen-fd", "3", "--cache", cache, "--share"].map(str::to_owned);
-    let args = [&args[..], &[share.display().to_string()]].concat();
-    let process = Process::spawn(&program, &args, vec![listener])?;
-    Ok(Device { process, frontend })
+    let (relief, theirs) = relief_pair().map_err(DeviceError::Relief)?;
+    let args = [
+        "--listen-fd",
+        "3",
+        "--relief-fd",
+        "4",
+        "--cache",
+        cache,
+        "--share",
+    ];
+    let args = [&args.map(str::to_owned)[..], &[share.display().to_string()]].concat();
+    let process = Process::spawn(&program, &args, vec![listener, theirs])?;
+    Ok((Device { process, frontend }, relief))
+}
+
+/// Neither end waits for the other.
+fn relief_pair() -> io::Result<(tokio::net::UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    for end in [&ours, &theirs] {
+        end.set_nonblocking(true)?;
+    }
+    Ok((tokio::net::UnixStream::from_std(ours)?, theirs.into()))
 }
 
 /// Starts the vsock device. The guest's connections arrive by [`Handover`].

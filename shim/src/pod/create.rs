@@ -19,7 +19,7 @@ use crate::role::Role;
 use crate::sandbox::{Plan, Sandbox, boot};
 use crate::share::RootfsMount;
 use crate::sizing::Limits;
-use crate::spec;
+use crate::spec::{self, GuestSpec};
 use crate::stdio::{ProcessIo, StdioPaths};
 
 /// What containerd asks for.
@@ -198,16 +198,47 @@ async fn try_create_in_guest(
     .map_err(|e| failure(&e))?;
     sandbox.span("rootfs", begin);
     let begin = Instant::now();
-    let message = CreateContainerRequest {
+    create_with_volumes(sandbox, id, guest, &io).await?;
+    sandbox.span("container create", begin);
+    Ok(io)
+}
+
+/// Has the agent build the container. Where kubelet has changed a volume while the
+/// guest was copying it, it is done once more.
+async fn create_with_volumes(
+    sandbox: &Sandbox,
+    id: &Id,
+    guest: GuestSpec,
+    io: &ProcessIo,
+) -> Result<(), Failure> {
+    let volumes = guest.volumes;
+    let copied = || {
+        let copied = sandbox.follow(&volumes.written);
+        copied.map_err(|error| {
+            let text = format!("read what kubelet has written for {id}: {error}");
+            Failure::new(Code::FailedPrecondition, text)
+        })
+    };
+    let mut message = CreateContainerRequest {
         container_id: id.to_string(),
         spec: guest.json,
         stdio: Some(io.tokens()).into(),
         share_process_namespace: guest.share_process_namespace,
+        copied_volumes: copied()?,
+        memory_volumes: volumes.memory.clone(),
+        share_paths: sandbox.share().paths(id.as_str()),
         ..Default::default()
     };
-    sandbox.agent.create_container(&message).await?;
-    sandbox.span("container create", begin);
-    Ok(io)
+    loop {
+        let Err(failure) = sandbox.agent.create_container(&message).await else {
+            return Ok(());
+        };
+        let now = copied()?;
+        if now == message.copied_volumes {
+            return Err(failure);
+        }
+        message.copied_volumes = now;
+    }
 }
 
 /// Gives the guest the block devices of the host that `spec` names, and `spec`

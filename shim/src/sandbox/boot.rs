@@ -12,7 +12,9 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
 use super::bound::bound;
+use super::follow::Follower;
 use super::journal::Journal;
+use super::relief::Relief;
 use super::timeline::Timeline;
 use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
@@ -80,7 +82,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     let begin = Instant::now();
     let run_dir = run_dir(plan)?;
     let share = Share::new(&run_dir.share())?;
-    let fs = devices::start_fs(&plan.config.devices, run_dir.path(), share.root())?;
+    let (fs, relief) = devices::start_fs(&plan.config.devices, run_dir.path(), share.root())?;
     let (vsock, handover) = devices::start_vsock(&plan.config.devices, run_dir.path())?;
     timeline.end("devices", begin);
     let begin = Instant::now();
@@ -105,6 +107,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
             return Err(reason(error, plan).await);
         }
     };
+    let relief = Relief::start(relief, agent.clone());
     let record = record(plan, driver.as_ref(), &hello, processes.pids());
     let journal = Journal::new(timeline, record);
     journal
@@ -124,6 +127,8 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         range: plan.range(),
         size: AsyncMutex::new(plan.size),
         volumes: AsyncMutex::default(),
+        follower: Follower::default(),
+        _relief: relief,
         cgroup: Mutex::new(cgroup),
         overhead_mib,
     })

@@ -12,29 +12,36 @@
 
 mod boot;
 mod bound;
+mod follow;
 mod journal;
 mod plan;
 mod processes;
+mod relief;
 mod resize;
 mod run_dir;
 mod timeline;
 mod volumes;
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use protocol::agent::CopiedVolume;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::agent::Agent;
 use crate::host_cgroup::HostCgroup;
 use crate::share::Share;
 use crate::sizing::Size;
+use crate::spec::Written;
 use crate::stdio::Streams;
 
 pub(crate) use boot::{BootError, boot};
+use follow::Follower;
 use journal::Journal;
 pub(crate) use plan::{Plan, PlanError};
 use processes::Processes;
+use relief::Relief;
 pub(crate) use resize::{Range, ResizeError};
 pub(crate) use run_dir::RunDir;
 pub(crate) use timeline::LAST as START_SPAN;
@@ -61,6 +68,8 @@ pub(crate) struct Sandbox {
     size: AsyncMutex<Size>,
     /// Held while one comes or goes.
     volumes: AsyncMutex<Volumes>,
+    follower: Follower,
+    _relief: Relief,
     cgroup: Mutex<Option<HostCgroup>>,
     /// MiB of the host's memory that the VM takes beside its containers.
     overhead_mib: u32,
@@ -79,6 +88,17 @@ impl Sandbox {
 
     fn cgroup(&self) -> MutexGuard<'_, Option<HostCgroup>> {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the guest's copies of `volumes` follow them from now on; what they are
+    /// now.
+    ///
+    /// # Errors
+    ///
+    /// One is not what kubelet writes any more.
+    pub(crate) fn follow(&self, volumes: &[Written]) -> io::Result<Vec<CopiedVolume>> {
+        let follow = |volume| self.follower.follow(&self.agent, volume);
+        volumes.iter().map(follow).collect()
     }
 
     /// Ends the span `name` of the pod's start, which began at `begin`.
@@ -160,6 +180,8 @@ impl Sandbox {
             range,
             size: AsyncMutex::new(size),
             volumes: AsyncMutex::default(),
+            follower: Follower::default(),
+            _relief: Relief::none(),
             cgroup: Mutex::default(),
             overhead_mib: 0,
         }

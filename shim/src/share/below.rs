@@ -10,6 +10,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::mountinfo::{self, Mounted};
+
 /// More than this below one volume (the host's root, say) stay read-only: each
 /// costs the guest a mount.
 pub(crate) const MOST: usize = 32;
@@ -42,55 +44,30 @@ const KERNELS: &[&str] = &[
 /// above before those below.
 pub(super) fn all(source: &Path) -> io::Result<Vec<PathBuf>> {
     let source = fs::canonicalize(source)?;
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(points(&table, &source, |_| true))
+    Ok(points(&mountinfo::read()?, &source, |_| true))
 }
 
 /// As [`all`], without those that a guest has no use for.
 pub(crate) fn writable(source: &Path) -> io::Result<Vec<PathBuf>> {
     let source = fs::canonicalize(source)?;
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(points(&table, &source, useful))
+    Ok(points(&mountinfo::read()?, &source, useful))
 }
 
 fn useful(kind: &str) -> bool {
     !KERNELS.contains(&kind)
 }
 
-fn points(table: &str, source: &Path, wanted: fn(&str) -> bool) -> Vec<PathBuf> {
+fn points(table: &[Mounted], source: &Path, wanted: fn(&str) -> bool) -> Vec<PathBuf> {
     let mut found: Vec<_> = table
-        .lines()
-        .filter_map(|line| point(line, wanted))
-        .filter_map(|point| Some(point.strip_prefix(source).ok()?.to_owned()))
+        .iter()
+        .filter(|mounted| mounted.writable && wanted(&mounted.kind))
+        .filter_map(|mounted| Some(mounted.point.strip_prefix(source).ok()?.to_owned()))
         .filter(|below| !below.as_os_str().is_empty())
         .collect();
     // A path sorts before those that it is the beginning of.
     found.sort();
     found.dedup();
     found
-}
-
-/// proc_pid_mountinfo(5): the fifth field is the mount point, the sixth its
-/// options; the file system's kind follows a lone dash.
-fn point(line: &str, wanted: fn(&str) -> bool) -> Option<PathBuf> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(4);
-    let (point, options) = (fields.next()?, fields.next()?);
-    let kind = file_system.split(' ').next()?;
-    let writable = options.split(',').any(|option| option == "rw");
-    (writable && wanted(kind)).then(|| unescaped(point))
-}
-
-/// The four characters that the table escapes, as octal numbers.
-fn unescaped(point: &str) -> PathBuf {
-    let escapes = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ];
-    let replace = |text: String, (escape, plain): &(&str, &str)| text.replace(escape, plain);
-    PathBuf::from(escapes.iter().fold(point.to_owned(), replace))
 }
 
 #[cfg(test)]
@@ -107,21 +84,25 @@ mod tests {
 45 40 0:35 / /data/a\\040b rw - tmpfs tmpfs rw
 ";
 
+    fn table() -> Vec<Mounted> {
+        mountinfo::parse(TABLE)
+    }
+
     #[test]
     fn what_can_be_written_to_is_found_once_and_in_order() {
-        let found = points(TABLE, Path::new("/data"), useful);
+        let found = points(&table(), Path::new("/data"), useful);
         assert_eq!(found, [Path::new("a b"), Path::new("a b/below")]);
     }
 
     #[test]
     fn a_volume_is_not_below_itself() {
-        assert!(points(TABLE, Path::new("/database"), useful).is_empty());
+        assert!(points(&table(), Path::new("/database"), useful).is_empty());
     }
 
     #[test]
     fn everything_is_below_the_root() {
-        let found = points(TABLE, Path::new("/"), useful);
+        let found = points(&table(), Path::new("/"), useful);
         assert_eq!(found.len(), 3, "{found:?}");
-        assert_eq!(points(TABLE, Path::new("/"), |_| true).len(), 4);
+        assert_eq!(points(&table(), Path::new("/"), |_| true).len(), 4);
     }
 }

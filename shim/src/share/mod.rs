@@ -6,11 +6,13 @@
 //! with the namespace, however they ended.
 
 mod below;
+mod loop_device;
 mod mount;
 mod options;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags};
@@ -66,7 +68,16 @@ pub(crate) struct Share {
     stage: Stage,
     /// Names in use, by the container they serve.
     entries: HashMap<String, Vec<PathBuf>>,
+    /// Volumes that are shown.
+    volumes: Vec<Shown>,
+    /// What all containers have until the end, by its path on the host.
+    kept: HashMap<PathBuf, PathBuf>,
+    /// What the guest calls folders of volumes that it has itself.
+    names: HashMap<(PathBuf, PathBuf), String>,
 }
+
+/// Whose entries stay as long as the pod: no container's id is empty.
+const POD: &str = "";
 
 /// Gives the process a mount namespace of its own, which still follows the
 /// host's mounts. To be called before there is a second thread.
@@ -85,6 +96,9 @@ impl Share {
             root: root.to_owned(),
             stage,
             entries: HashMap::new(),
+            volumes: Vec::new(),
+            kept: HashMap::new(),
+            names: HashMap::new(),
         })
     }
 
@@ -95,6 +109,9 @@ impl Share {
             root: root.to_owned(),
             stage: Stage::beside(root).unwrap(),
             entries: HashMap::new(),
+            volumes: Vec::new(),
+            kept: HashMap::new(),
+            names: HashMap::new(),
         }
     }
 
@@ -129,6 +146,10 @@ impl Share {
     }
 
     /// Makes a volume visible; the guest's path of it.
+    ///
+    /// Containers that have the same volume get the same one: in the guest, a mount
+    /// of the share is a file system of its own, and locks, sockets and mapped
+    /// memory do not reach from one to the other.
     pub(crate) fn add_volume(
         &mut self,
         container: &str,
@@ -136,23 +157,77 @@ impl Share {
     ) -> Result<PathBuf, MountError> {
         let source = volume.source;
         let metadata = fs::metadata(source).map_err(MountError::source_missing(source))?;
+        let identity = (metadata.dev(), metadata.ino());
+        if let Some(entry) = self.shown(volume, identity) {
+            self.entries_of(container).push(entry.clone());
+            return Ok(Path::new(paths::SHARE).join(entry));
+        }
         let (entry, stage) = match metadata.is_dir() {
             true => (self.new_folder(container)?, &self.stage.folder),
             false => (self.new_file(container)?, &self.stage.file),
         };
         mount::bind(volume, stage, &self.root.join(&entry))?;
+        self.volumes.push(Shown {
+            source: source.to_owned(),
+            identity,
+            access: volume.access,
+            follows: volume.follows,
+            entry: entry.clone(),
+        });
         Ok(Path::new(paths::SHARE).join(entry))
+    }
+
+    /// The entry of a volume that is `wanted` too. Not where something is mounted
+    /// below it: that may have come since, which each container sees as it is when
+    /// that begins.
+    fn shown(&self, wanted: Volume<'_>, identity: (u64, u64)) -> Option<PathBuf> {
+        let mut all = self.volumes.iter();
+        let found = all.find(|shown| shown.serves(wanted, identity))?;
+        let below = below::all(wanted.source).ok()?;
+        below.is_empty().then(|| found.entry.clone())
+    }
+
+    /// Makes a volume visible, read-only, until the pod ends; the guest's path of
+    /// it, which is the same the next time.
+    pub(crate) fn keep_volume(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+        if let Some(there) = self.kept.get(source) {
+            return Ok(there.clone());
+        }
+        let volume = Volume {
+            source,
+            access: Access::ReadOnly,
+            follows: false,
+        };
+        let path = self.add_volume(POD, volume)?;
+        self.kept.insert(source.to_owned(), path.clone());
+        Ok(path)
+    }
+
+    /// What the guest calls `folder` of the host's `volume`, which it has itself;
+    /// the same each time.
+    pub(crate) fn name_in_guest(&mut self, volume: &Path, folder: &Path) -> String {
+        let next = format!("volume-{}", self.names.len());
+        let key = (volume.to_owned(), folder.to_owned());
+        self.names.entry(key).or_insert(next).clone()
+    }
+
+    /// The guest's paths of what `container` has.
+    pub(crate) fn paths(&self, container: &str) -> Vec<String> {
+        let entries = self.entries.get(container).into_iter().flatten();
+        let path = |entry: &PathBuf| Path::new(paths::SHARE).join(entry);
+        entries
+            .map(|entry| path(entry).display().to_string())
+            .collect()
     }
 
     /// Takes away what `container` had.
     pub(crate) fn remove(&mut self, container: &str) {
-        for entry in self
-            .entries
-            .remove(container)
-            .unwrap_or_default()
-            .iter()
-            .rev()
-        {
+        let entries = self.entries.remove(container).unwrap_or_default();
+        for entry in entries.iter().rev() {
+            if self.entries.values().flatten().any(|other| other == entry) {
+                continue;
+            }
+            self.volumes.retain(|shown| shown.entry != *entry);
             let path = self.root.join(entry);
             // What the guest still holds open goes with its last user.
             while nix::mount::umount2(&path, MntFlags::MNT_DETACH).is_ok() {}
@@ -185,11 +260,34 @@ impl Share {
 
     fn new_name(&mut self, container: &str) -> PathBuf {
         let name = PathBuf::from(hex::encode(rand::random::<[u8; 16]>()));
-        self.entries
-            .entry(container.to_owned())
-            .or_default()
-            .push(name.clone());
+        self.entries_of(container).push(name.clone());
         name
+    }
+
+    fn entries_of(&mut self, container: &str) -> &mut Vec<PathBuf> {
+        self.entries.entry(container.to_owned()).or_default()
+    }
+}
+
+/// A volume in the share.
+struct Shown {
+    source: PathBuf,
+    /// Number of the file system, and of the folder or file in it.
+    identity: (u64, u64),
+    access: Access,
+    follows: bool,
+    entry: PathBuf,
+}
+
+impl Shown {
+    /// Whether it can be `wanted` for one container more. What another may write to
+    /// the guest keeps from being written to by one that may not.
+    fn serves(&self, wanted: Volume<'_>, identity: (u64, u64)) -> bool {
+        let accesses = (self.access, wanted.access);
+        self.source == wanted.source
+            && self.identity == identity
+            && self.follows == wanted.follows
+            && (self.access == wanted.access || accesses == (Access::Writable, Access::ReadOnly))
     }
 }
 
@@ -214,5 +312,33 @@ impl Stage {
 impl Drop for Share {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_serves_who_wants_no_more_than_it_gives() {
+        let shown = |access| Shown {
+            source: "/data".into(),
+            identity: (1, 2),
+            access,
+            follows: false,
+            entry: "x".into(),
+        };
+        let wanted = |access| Volume {
+            source: Path::new("/data"),
+            access,
+            follows: false,
+        };
+        let serves = |has, wants| shown(has).serves(wanted(wants), (1, 2));
+        assert!(serves(Access::Writable, Access::Writable));
+        assert!(serves(Access::Writable, Access::ReadOnly));
+        assert!(!serves(Access::ReadOnly, Access::Writable));
+        assert!(!serves(Access::Writable, Access::AllReadOnly));
+        // Another file of the same name.
+        assert!(!shown(Access::Writable).serves(wanted(Access::Writable), (1, 3)));
     }
 }

@@ -6,13 +6,14 @@ use std::path::Path;
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};
 use protocol::Id;
 
-use super::{SpecError, mounts};
+use super::{GuestVolumes, SpecError, mounts};
 use crate::share::{RootfsMount, Share};
 
 /// What the agent gets.
 pub(crate) struct GuestSpec {
     pub(crate) json: Vec<u8>,
     pub(crate) share_process_namespace: bool,
+    pub(crate) volumes: GuestVolumes,
 }
 
 /// Rewrites `spec`, and shows the guest the files that it names.
@@ -30,13 +31,15 @@ pub(crate) fn for_guest(
     let share_process_namespace = shares_process_namespace(&spec);
     let root = root(&spec, id, bundle, rootfs, share)?;
     spec.set_root(Some(root));
-    let mounts = mounts::for_guest(spec.mounts().as_deref().unwrap_or_default(), id, share)?;
+    let wanted = spec.mounts().as_deref().unwrap_or_default();
+    let (mounts, volumes) = mounts::for_guest(wanted, id, share)?;
     spec.set_mounts(Some(mounts));
     forget_the_host(&mut spec);
     let json = serde_json::to_vec(&spec).map_err(SpecError::Encode)?;
     Ok(GuestSpec {
         json,
         share_process_namespace,
+        volumes,
     })
 }
 

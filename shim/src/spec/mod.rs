@@ -3,8 +3,10 @@
 
 mod devices;
 mod guest;
+mod kubelet;
 mod mounts;
 mod pod;
+mod volumes;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +16,10 @@ use oci_spec::runtime::Spec;
 use crate::share::MountError;
 
 pub(crate) use devices::{BlockDevice, Number, block_devices, renumber};
-pub(crate) use guest::for_guest;
+pub(crate) use guest::{GuestSpec, for_guest};
+pub(crate) use kubelet::revision;
 pub(crate) use pod::{of_pod, write};
+pub(crate) use volumes::{GuestVolumes, Written};
 
 /// What can be wrong with a spec.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,17 @@ pub(crate) enum SpecError {
          host; use HostToContainer, or remove the runtimeClassName"
     )]
     Bidirectional { destination: PathBuf },
+    #[error(
+        "{destination} is a volume in huge pages of the host (emptyDir of medium HugePages), of \
+         which a VM has none: use medium Memory, or remove the runtimeClassName"
+    )]
+    HugePages { destination: PathBuf },
+    #[error("find out what the volume {} is", path.display())]
+    Volume {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("look for what is mounted below the volume {}", path.display())]
     Below {
         path: PathBuf,

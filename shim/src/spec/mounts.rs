@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Mount;
 use protocol::{Id, paths};
 
-use super::SpecError;
+use super::kubelet::{self, Volume as Kubelets};
+use super::{GuestVolumes, SpecError};
 use crate::share::{Access, MOST_BELOW, Share, Volume, writable_below};
 
 /// Where a mount's content comes from.
@@ -26,8 +27,9 @@ pub(super) fn for_guest(
     mounts: &[Mount],
     id: &Id,
     share: &mut Share,
-) -> Result<Vec<Mount>, SpecError> {
+) -> Result<(Vec<Mount>, GuestVolumes), SpecError> {
     let mut rewritten = Vec::with_capacity(mounts.len());
+    let mut volumes = GuestVolumes::default();
     for mount in mounts {
         let origin = origin(mount);
         let mut mount = mount.clone();
@@ -35,14 +37,42 @@ pub(super) fn for_guest(
             Origin::Guest => {}
             Origin::SharedMemory => set_bind(&mut mount, Path::new(paths::SHM)),
             Origin::GuestKernel(path) => set_bind(&mut mount, &path),
-            Origin::Host(path) => {
-                rewritten.extend(of_host(mount, &path, id, share)?);
-                continue;
-            }
+            Origin::Host(path) => match in_guest(&mount, &path, &mut volumes, share)? {
+                Some(in_guest) => set_bind(&mut mount, &in_guest),
+                None => {
+                    rewritten.extend(of_host(mount, &path, id, share)?);
+                    continue;
+                }
+            },
         }
         rewritten.push(mount);
     }
-    Ok(rewritten)
+    Ok((rewritten, volumes))
+}
+
+/// The guest's path of the volume at `source`, if that is one which the guest
+/// has in its own memory.
+fn in_guest(
+    mount: &Mount,
+    source: &Path,
+    volumes: &mut GuestVolumes,
+    share: &mut Share,
+) -> Result<Option<PathBuf>, SpecError> {
+    let read_only = access(mount) != Access::Writable;
+    let kind = kubelet::volume(source, read_only).map_err(|error| SpecError::Volume {
+        path: source.to_owned(),
+        source: error,
+    })?;
+    match kind {
+        Kubelets::Plain => Ok(None),
+        Kubelets::Written => volumes.add_written(source, share).map(Some),
+        Kubelets::Memory { volume, folder } => volumes
+            .add_memory(source, &volume, &folder, share)
+            .map(Some),
+        Kubelets::HugePages => Err(SpecError::HugePages {
+            destination: mount.destination().clone(),
+        }),
+    }
 }
 
 /// The volume's mount, and those below it that are not read-only with it.
@@ -56,9 +86,14 @@ fn of_host(
         let destination = mount.destination().clone();
         return Err(SpecError::Bidirectional { destination });
     }
+    let access = match access(&mount) {
+        // So that all containers have the same one; the guest keeps this one from it.
+        Access::ReadOnly if kubelet::is_empty_dir(source) => Access::Writable,
+        access => access,
+    };
     let volume = Volume {
         source,
-        access: access(&mount),
+        access,
         follows: !has(&mount, "private") && !has(&mount, "rprivate"),
     };
     let in_guest = share.add_volume(id.as_str(), volume)?;
@@ -115,7 +150,7 @@ fn origin(mount: &Mount) -> Origin {
     let Some(source) = mount.source().as_ref().filter(|_| is_bind) else {
         return Origin::Guest;
     };
-    if mount.destination() == Path::new("/dev/shm") {
+    if mount.destination() == Path::new("/dev/shm") && is_shared_memory(source) {
         return Origin::SharedMemory;
     }
     let of_kernel = ["/proc", "/sys", "/dev"]
@@ -125,6 +160,12 @@ fn origin(mount: &Mount) -> Origin {
         true => Origin::GuestKernel(source.clone()),
         false => Origin::Host(source.clone()),
     }
+}
+
+/// What runtimes make for a pod, or the host's own (`hostIPC`); not a volume that
+/// the pod has there.
+fn is_shared_memory(source: &Path) -> bool {
+    source.ends_with("shm") && !kubelet::is_volume(source)
 }
 
 fn has(mount: &Mount, option: &str) -> bool {
@@ -157,6 +198,11 @@ mod tests {
                 "source": "/run/containerd/io.containerd.grpc.v1.cri/sandboxes/s/shm"
             })),
             Origin::SharedMemory
+        );
+        let volume = "/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/shm";
+        assert_eq!(
+            origin_of(json!({"destination": "/dev/shm", "type": "bind", "source": volume})),
+            Origin::Host(volume.into())
         );
         assert_eq!(
             origin_of(json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm"})),

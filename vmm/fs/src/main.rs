@@ -15,6 +15,7 @@
 mod logger;
 mod options;
 mod privileges;
+mod relief;
 mod sandbox;
 mod serve;
 mod share;
@@ -26,6 +27,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::options::Options;
+use crate::relief::Relief;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -42,10 +44,12 @@ fn run(options: &Options) -> anyhow::Result<()> {
     privileges::die_with_parent().context("tie this process to its parent")?;
     let listener = serve::inherited_listener(options.listen_fd)?;
     let descriptors = privileges::raise_descriptor_limit()?;
+    let relief = options.relief_fd.map(|fd| Relief::on(fd, descriptors));
+    let relief = relief.transpose().context("ask the parent for relief")?;
     let proc_self_fd = sandbox::enter(&options.share)?;
     privileges::keep_file_capabilities()?;
     let files = share::open(options, proc_self_fd, descriptors)?;
     syscalls::restrict()?;
-    serve::until_disconnect(files, listener, options.threads)?;
+    serve::until_disconnect(files, listener, options.threads, relief)?;
     Ok(())
 }

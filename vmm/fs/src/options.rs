@@ -15,6 +15,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FD")]
     pub(crate) listen_fd: RawFd,
 
+    /// Inherited non-blocking socket that is written to when the guest knows so
+    /// many files that it should be made to forget some
+    #[arg(long, value_name = "FD")]
+    pub(crate) relief_fd: Option<RawFd>,
+
     /// Directory to serve, on a shared mount; mounts made under it later are
     /// served too
     #[arg(long, value_name = "DIR")]

@@ -12,6 +12,8 @@ use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::vhost_user::{VhostUserFsBackend, VhostUserFsBackendBuilder};
 use vm_memory_017::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use crate::relief::{Relief, Relieved};
+
 /// Failures around the VMM's connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -79,8 +81,9 @@ pub(crate) fn until_disconnect(
     files: PassthroughFs,
     listener: UnixListener,
     threads: usize,
+    relief: Option<Relief>,
 ) -> Result<(), Error> {
-    let mut daemon = daemon(files, threads)?;
+    let mut daemon = daemon(files, threads, relief)?;
     let mut listener = Listener::from(listener);
     daemon
         .start(&mut listener)
@@ -93,15 +96,16 @@ pub(crate) fn until_disconnect(
     }
 }
 
-type Daemon = VhostUserDaemon<Arc<VhostUserFsBackend<PassthroughFs>>>;
+type Daemon = VhostUserDaemon<Arc<Relieved<VhostUserFsBackend<PassthroughFs>>>>;
 
-fn daemon(files: PassthroughFs, threads: usize) -> Result<Daemon, Error> {
-    let backend = VhostUserFsBackendBuilder::default()
+fn daemon(files: PassthroughFs, threads: usize, relief: Option<Relief>) -> Result<Daemon, Error> {
+    let device = VhostUserFsBackendBuilder::default()
         .set_thread_pool_size(threads)
         .build(files)
         .map_err(Error::Device)?;
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    VhostUserDaemon::new("vhost-user".to_owned(), Arc::new(backend), memory)
+    let device = Relieved { device, relief };
+    VhostUserDaemon::new("vhost-user".to_owned(), Arc::new(device), memory)
         .map_err(protocol("create the device's event loop"))
 }
 

@@ -12,4 +12,5 @@ mod guest;
 mod hostile;
 mod machine;
 mod process;
+mod relief;
 mod share;

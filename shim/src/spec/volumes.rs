@@ -1,0 +1,108 @@
+//! Volumes that the guest has in its own memory.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+use protocol::agent::{CopiedVolume, MemoryVolume, Owner};
+use protocol::paths;
+
+use super::SpecError;
+use crate::share::Share;
+
+/// What the agent has to have ready for a container.
+#[derive(Default)]
+pub(crate) struct GuestVolumes {
+    pub(crate) written: Vec<Written>,
+    pub(crate) memory: Vec<MemoryVolume>,
+}
+
+/// A volume of kubelet's that the guest has a copy of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) host: PathBuf,
+    pub(crate) name: String,
+    /// The guest's path of it in the share.
+    pub(crate) source: String,
+}
+
+impl Written {
+    /// What the agent is told of it when it is at `revision`.
+    pub(crate) fn at(&self, revision: &str) -> CopiedVolume {
+        CopiedVolume {
+            name: self.name.clone(),
+            source: self.source.clone(),
+            revision: revision.to_owned(),
+            ..Default::default()
+        }
+    }
+}
+
+impl GuestVolumes {
+    /// Adds the written volume at `host`; the guest's path of its copy.
+    pub(super) fn add_written(
+        &mut self,
+        host: &Path,
+        share: &mut Share,
+    ) -> Result<PathBuf, SpecError> {
+        let source = share.keep_volume(host)?;
+        let name = share.name_in_guest(host, Path::new(""));
+        let path = in_guest(&name);
+        self.written.push(Written {
+            host: host.to_owned(),
+            name,
+            source: source.display().to_string(),
+        });
+        Ok(path)
+    }
+
+    /// Adds `folder` of the volume in memory at `volume`, which the host has at
+    /// `source`; the guest's path of it.
+    pub(super) fn add_memory(
+        &mut self,
+        source: &Path,
+        volume: &Path,
+        folder: &Path,
+        share: &mut Share,
+    ) -> Result<PathBuf, SpecError> {
+        let unknown = |source| SpecError::Volume {
+            path: volume.to_owned(),
+            source,
+        };
+        let name = share.name_in_guest(volume, Path::new(""));
+        let folder_name = share.name_in_guest(volume, folder);
+        let path = in_guest(&folder_name);
+        self.memory.push(MemoryVolume {
+            name,
+            size: size(volume).map_err(unknown)?,
+            owner: Some(owner(volume).map_err(unknown)?).into(),
+            folder: folder.display().to_string(),
+            folder_owner: Some(owner(source).map_err(unknown)?).into(),
+            folder_name,
+            ..Default::default()
+        });
+        Ok(path)
+    }
+}
+
+fn in_guest(name: &str) -> PathBuf {
+    Path::new(paths::VOLUMES).join(name)
+}
+
+/// Bytes that the file system at `volume` has room for.
+fn size(volume: &Path) -> io::Result<u64> {
+    let found = statvfs(volume)?;
+    Ok(found.blocks().saturating_mul(found.fragment_size()))
+}
+
+fn owner(path: &Path) -> io::Result<Owner> {
+    let metadata = fs::metadata(path)?;
+    Ok(Owner {
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        mode: metadata.mode() & 0o7777,
+        ..Default::default()
+    })
+}
