@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
+use super::loop_device::LoopDevice;
 use super::{Access, RootfsMount, Volume, below, options};
 
 /// What a mount failed at.
@@ -163,7 +164,18 @@ pub(super) fn rootfs(wanted: &RootfsMount, stage: &Path, target: &Path) -> Resul
         let volume = Volume::root(Path::new(&wanted.source), access);
         return bind(volume, stage, target);
     }
-    mount_data(wanted, target, flags | HARMLESS, &data)
+    let (in_file, data): (Vec<_>, Vec<_>) = data.into_iter().partition(|o| *o == "loop");
+    if in_file.is_empty() {
+        return mount_data(wanted, target, flags | HARMLESS, &data);
+    }
+    let file = Path::new(&wanted.source);
+    let device = LoopDevice::attach(file, flags.contains(MsFlags::MS_RDONLY));
+    let device = device.map_err(failed("loop", &wanted.source, target))?;
+    let wanted = RootfsMount {
+        source: device.path.display().to_string(),
+        ..wanted.clone()
+    };
+    mount_data(&wanted, target, flags | HARMLESS, &data)
 }
 
 fn mount_data(
