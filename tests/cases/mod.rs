@@ -7,12 +7,14 @@ mod deaths;
 mod driver;
 mod errors;
 mod exec;
+mod files;
 mod host_cgroup;
 mod jail;
 mod kernel;
 mod lifecycle;
 mod logs;
 mod many;
+mod memory_volumes;
 mod mounts;
 mod network;
 mod operator;
@@ -23,8 +25,10 @@ mod restart;
 mod sandbox_api;
 mod services;
 mod sizing;
+mod snapshotters;
 mod stop;
 mod volumes;
+mod written;
 
 use crate::harness::Case;
 
@@ -39,6 +43,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         stop::CASES,
         containers::CASES,
         mounts::CASES,
+        snapshotters::CASES,
+        written::CASES,
+        memory_volumes::CASES,
+        files::CASES,
         network::CASES,
         plugins::CASES,
         services::CASES,

@@ -1,10 +1,12 @@
 //! Initramfs archives for guests that misbehave, in the kernel's `newc` form
 //! (Linux, `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
+use std::fs;
 use std::path::Path;
-use std::{env, fs};
 
 use anyhow::{Context, Result};
+
+use crate::neighbour::neighbour;
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -92,11 +94,8 @@ pub fn of_script(path: &Path, busybox: &Path, script: &str) -> Result<()> {
 ///
 /// That agent is not built, or `path` cannot be written.
 pub fn of_other_agent(path: &Path) -> Result<()> {
-    let own = env::current_exe().context("find the running executable")?;
-    // Tests are one folder below the programs that they are built with.
-    let mut folders = own.ancestors().skip(1).take(2);
-    let agent = folders.find_map(|folder| fs::read(folder.join("agent-of-another-version")).ok());
-    let agent = agent.context("agent-of-another-version is not beside this executable")?;
+    let agent = neighbour("agent-of-another-version")?;
+    let agent = fs::read(&agent).with_context(|| format!("read {}", agent.display()))?;
     let mut archive = archive()?;
     archive.add("init", PROGRAM, (0, 0), &agent)?;
     archive.write(path)

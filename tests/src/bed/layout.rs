@@ -77,6 +77,10 @@ impl Layout {
         self.folder.join(name)
     }
 
+    pub(super) fn scratch_file(&self) -> PathBuf {
+        self.folder.join("scratch.img")
+    }
+
     pub(super) fn containerd_config(&self) -> PathBuf {
         self.folder.join("containerd.toml")
     }

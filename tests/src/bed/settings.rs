@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::fs::{self, File};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::network::{Network, addresses};
@@ -43,6 +45,20 @@ pub(super) fn write(
     for (path, text) in files {
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
+    scratch_file(layout, packages)
+}
+
+/// What the snapshotter `blockfile` begins every snapshot with: an empty file system.
+fn scratch_file(layout: &Layout, packages: &Packages) -> Result<()> {
+    let path = layout.scratch_file();
+    File::create(&path)
+        .and_then(|file| file.set_len(64 << 20))
+        .with_context(|| format!("make {}", path.display()))?;
+    let mut mke2fs = Command::new(packages.busybox());
+    let output = mke2fs.arg("mke2fs").arg("-F").arg(&path).output();
+    let output = output.context("run mke2fs")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "mke2fs: {said}");
     Ok(())
 }
 
@@ -111,11 +127,15 @@ state = {state:?}
   path = {opt:?}
 [plugins."io.containerd.nri.v1.nri"]
   disable = true
+[plugins."io.containerd.snapshotter.v1.blockfile"]
+  scratch_file = {scratch:?}
+  fs_type = "ext4"
 "#,
         root = layout.root(),
         state = layout.state(),
         socket = layout.socket(),
         opt = layout.opt(),
+        scratch = layout.scratch_file(),
     )
 }
 

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::neighbour::neighbour;
 use layer::Layer;
 use oci::Image;
 
@@ -24,6 +25,9 @@ pub const ODD: &str = "localhost/bed/odd:1";
 /// In [`ODD`], a program without the permission to run it.
 pub const NOT_EXECUTABLE: &str = "/not-executable";
 
+/// As [`BUSYBOX`], with `trial`, which tries things with files.
+pub const TRIALS: &str = "localhost/bed/trials:1";
+
 /// What `runtimeclass/samples` run, under the name that they give.
 pub const SAMPLES: &str = "mcr.azk8s.cn/aks/fundamental/base-ubuntu:v0.0.11";
 
@@ -36,6 +40,7 @@ pub(crate) fn write(busybox: &Path, path: &Path) -> Result<()> {
     let userland = userland(busybox)?;
     let shell = |name| Image::new(name, vec![userland.clone()], &["/bin/sh"]);
     let odd = vec![userland.clone(), odd()?];
+    let trials = vec![userland.clone(), trials()?];
     let images = [
         Image::new(
             PAUSE,
@@ -45,6 +50,7 @@ pub(crate) fn write(busybox: &Path, path: &Path) -> Result<()> {
         shell(BUSYBOX),
         shell(SAMPLES),
         Image::new(ODD, odd, &["/bin/sh"]),
+        Image::new(TRIALS, trials, &["/bin/sh"]),
     ];
     let file = File::create(path).with_context(|| format!("make {}", path.display()))?;
     oci::write(&images, file).with_context(|| format!("write images to {}", path.display()))
@@ -76,6 +82,12 @@ const GROUP: &str = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\n";
 fn odd() -> Result<Layer> {
     let mut layer = Layer::builder();
     layer.file(NOT_EXECUTABLE.trim_start_matches('/'), 0o644, "#!/bin/sh\n")?;
+    layer.finish()
+}
+
+fn trials() -> Result<Layer> {
+    let mut layer = Layer::builder();
+    layer.program("bin/trial", &neighbour("trial")?)?;
     layer.finish()
 }
 

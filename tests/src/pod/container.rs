@@ -146,6 +146,13 @@ impl ContainerSpec {
         self
     }
 
+    /// Gives it all capabilities and devices.
+    #[must_use]
+    pub fn privileged(mut self) -> Self {
+        self.security().privileged = true;
+        self
+    }
+
     fn security(&mut self) -> &mut LinuxContainerSecurityContext {
         let linux = self.0.linux.get_or_insert_default();
         linux.security_context.get_or_insert_default()

@@ -103,6 +103,11 @@ impl PodSpec {
             host_port: host,
             host_ip: String::new(),
         });
+    /// Allows privileged containers.
+    #[must_use]
+    pub fn privileged(mut self) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        linux.security_context.get_or_insert_default().privileged = true;
         self
     }
 

@@ -7,6 +7,7 @@ mod comparison;
 mod demo;
 mod soak;
 mod steps;
+mod storage;
 mod up;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ enum Verb {
     Bench(bench::Args),
     Demo(demo::Args),
     Soak(soak::Args),
+    Storage(storage::Args),
     Up(up::Args),
 }
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::bench(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Soak(args) => soak::soak(&args),
+        Verb::Storage(args) => storage::storage(&args),
         Verb::Up(args) => up::up(&args),
     };
     result.unwrap_or_else(|error| {
