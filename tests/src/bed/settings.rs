@@ -1,8 +1,7 @@
 //! What the bed's programs are told: containerd, CNI, and the shim.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};

@@ -103,6 +103,9 @@ impl PodSpec {
             host_port: host,
             host_ip: String::new(),
         });
+        self
+    }
+
     /// Allows privileged containers.
     #[must_use]
     pub fn privileged(mut self) -> Self {
