@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::bed::{Bed, Version};
-use e2e::isolation;
 use e2e::leaks::Snapshot;
 use e2e::pod::{Pod, container, pod};
 use futures::stream::{StreamExt, TryStreamExt, iter};
 
 use crate::steps::{bar, step};
-use crate::up::{prepare, setup};
+use crate::up::in_bed;
 
 /// How many starts at the begin are compared with as many at the end.
 const COMPARED: usize = 10;
@@ -36,20 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn soak(args: &Args) -> Result<ExitCode> {
-    isolation::run(
-        || prepare(args.containerd),
-        |folder| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.context("start a runtime")?.block_on(async {
-                let up = Bed::up(&folder, setup(args.containerd));
-                let bed = step(&args.containerd.to_string(), up).await?;
-                run(&bed, args).await
-            })?;
-            Ok(ExitCode::SUCCESS)
-        },
-    )
+    in_bed(args.containerd, async |bed| run(bed, args).await)
 }
 
 async fn run(bed: &Bed, args: &Args) -> Result<()> {

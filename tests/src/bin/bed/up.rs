@@ -36,6 +36,27 @@ pub(crate) fn up(args: &Args) -> Result<ExitCode> {
     })
 }
 
+/// Does `work` in a bed that is there for it alone.
+pub(crate) fn in_bed(
+    version: Version,
+    work: impl AsyncFnOnce(&Bed) -> Result<()>,
+) -> Result<ExitCode> {
+    isolation::run(
+        || prepare(version),
+        |folder| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.context("start a runtime")?.block_on(async {
+                let up = Bed::up(&folder, setup(version));
+                let bed = steps::step(&version.to_string(), up).await?;
+                work(&bed).await
+            })?;
+            Ok(ExitCode::SUCCESS)
+        },
+    )
+}
+
 /// A bed as a node is.
 pub(crate) fn setup(version: Version) -> Setup {
     Setup {

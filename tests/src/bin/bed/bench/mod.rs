@@ -18,10 +18,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use e2e::bed::{Bed, Handler, Version};
-use e2e::isolation;
 
 use crate::steps::step;
-use crate::up::{prepare, setup};
+use crate::up::in_bed;
 use figures::{Figures, Report};
 use floor::Floor;
 use start::{START, Start};
@@ -47,23 +46,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
-    isolation::run(
-        || prepare(args.containerd),
-        |folder| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.context("start a runtime")?.block_on(async {
-                let up = Bed::up(&folder, setup(args.containerd));
-                let bed = step(&args.containerd.to_string(), up).await?;
-                match args.network {
-                    true => network::measure(&bed, args.runs).await,
-                    false => measure(&bed, args).await,
-                }
-            })?;
-            Ok(ExitCode::SUCCESS)
-        },
-    )
+    in_bed(args.containerd, async |bed| match args.network {
+        true => network::measure(bed, args.runs).await,
+        false => measure(bed, args).await,
+    })
 }
 
 async fn measure(bed: &Bed, args: &Args) -> Result<()> {

@@ -12,17 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ctl::cri::v1::MountPropagation::PropagationPrivate;
 use e2e::bed::{Bed, Handler, Version};
 use e2e::images::TRIALS;
-use e2e::isolation;
 use e2e::kubelet::PodFolder;
 use e2e::loop_device::LoopDevice;
 use e2e::pod::{container, pod};
 
 use crate::steps::step;
-use crate::up::{prepare, setup};
+use crate::up::in_bed;
 use figures::Table;
 
 /// Measure files in containers.
@@ -69,20 +68,7 @@ const SCRIPT: &str = "set -e; mkdir /root/speed; \
     trial device-speed /dev/volume | sed 's/^/block /'";
 
 pub(crate) fn storage(args: &Args) -> Result<ExitCode> {
-    isolation::run(
-        || prepare(args.containerd),
-        |folder| {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.context("start a runtime")?.block_on(async {
-                let up = Bed::up(&folder, setup(args.containerd));
-                let bed = step(&args.containerd.to_string(), up).await?;
-                measure(&bed, args).await
-            })?;
-            Ok(ExitCode::SUCCESS)
-        },
-    )
+    in_bed(args.containerd, async |bed| measure(bed, args).await)
 }
 
 async fn measure(bed: &Bed, args: &Args) -> Result<()> {
