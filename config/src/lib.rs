@@ -15,5 +15,5 @@ mod value;
 
 pub use annotations::ANNOTATIONS;
 pub use error::Error;
-pub use load::{DEFAULT_PATH, Loaded, Origin, PATH_VARIABLE, path_of_environment};
+pub use load::{DEFAULT_PATH, Loaded, Origin, PATH_VARIABLE, default_path, path_of_environment};
 pub use settings::{Accel, BuiltIn, Config, Devices, Driver, FsCache, Guest, Log, Qemu, VhostNet};

@@ -17,6 +17,12 @@ pub const DEFAULT_PATH: &str = "/etc/kata-mshv-vm-isolation/config.toml";
 /// containerd's environment.
 pub const PATH_VARIABLE: &str = "KATA_MSHV_CONFIG";
 
+/// The file of shims whose runtime class names none.
+#[must_use]
+pub fn default_path() -> PathBuf {
+    path_of_environment().unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
 /// The file that [`PATH_VARIABLE`] names.
 #[must_use]
 pub fn path_of_environment() -> Option<PathBuf> {

@@ -49,8 +49,7 @@ pub(crate) fn delete(flags: &Flags) -> anyhow::Result<()> {
 /// with its namespace, taps with their descriptors: files are left.
 fn clean(flags: &Flags, id: &str) {
     // Without a readable configuration the state directory is the default.
-    let path = config::path_of_environment();
-    let loaded = Loaded::read(&path.unwrap_or(config::DEFAULT_PATH.into()));
+    let loaded = Loaded::read(&config::default_path());
     let config = loaded.unwrap_or_else(|_| Loaded::defaults()).config();
     let run_dir = RunDir::path_of(&config.state_dir, &flags.namespace, id);
     let address = socket_address(&flags.address, &flags.namespace, id);

@@ -38,7 +38,7 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
         let config_path = request
             .config_path
             .clone()
-            .unwrap_or(config::DEFAULT_PATH.into());
+            .unwrap_or_else(config::default_path);
         // Refused here, a typo is an error that containerd shows.
         Loaded::read(&config_path)?;
         spawn(flags, &request, &address, &config_path)?;

@@ -49,11 +49,12 @@ impl StartRequest {
     /// Reads flags, environment and standard input.
     pub(crate) fn read(flags: &Flags) -> io::Result<Self> {
         let env = |name| std::env::var(name).unwrap_or_default();
-        let request = Self::parse(flags, &input()?, &env(TTRPC_ADDRESS), &env(MAX_VERSION));
-        Ok(Self {
-            config_path: request.config_path.or_else(config::path_of_environment),
-            ..request
-        })
+        Ok(Self::parse(
+            flags,
+            &input()?,
+            &env(TTRPC_ADDRESS),
+            &env(MAX_VERSION),
+        ))
     }
 
     fn parse(flags: &Flags, input: &[u8], ttrpc_address: &str, max_version: &str) -> Self {

@@ -196,7 +196,7 @@ fn sandbox_request(request: CreateSandboxRequest) -> Result<SandboxRequest, Fail
         let text = format!("cannot create sandbox {}: {text}", request.sandbox_id);
         Failure::new(Code::InvalidArgument, text)
     };
-    let options = request.options.clone().unwrap_or_default();
+    let options = request.options.get_or_default();
     if options.type_url.rsplit('/').next() != Some(POD_CONFIG) {
         let text = format!(
             "its description is of type {:?}, not {POD_CONFIG}: it has to come through CRI",

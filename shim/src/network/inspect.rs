@@ -121,17 +121,8 @@ fn is_multicast_or_unspecified(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::link::eth0;
     use rtnetlink::packet_route::AddressFamily;
-
-    fn eth0() -> Link {
-        Link {
-            index: 2,
-            name: "eth0".into(),
-            mac: "02:00:00:00:00:01".into(),
-            mtu: 1450,
-            ..Link::default()
-        }
-    }
 
     fn address(index: u32, ip: &str, prefix_len: u8, scope: AddressScope) -> AddressMessage {
         let ip: IpAddr = ip.parse().unwrap();

@@ -142,19 +142,21 @@ pub(super) fn name_of(index: u32, links: &[Link]) -> String {
         .unwrap_or_default()
 }
 
+/// What a plugin makes for a pod, for tests.
+#[cfg(test)]
+pub(super) fn eth0() -> Link {
+    Link {
+        index: 2,
+        name: "eth0".into(),
+        mac: "02:00:00:00:00:01".into(),
+        mtu: 1450,
+        ..Link::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn eth0() -> Link {
-        Link {
-            index: 2,
-            name: "eth0".into(),
-            mac: "02:00:00:00:00:01".into(),
-            mtu: 1450,
-            ..Link::default()
-        }
-    }
 
     fn message(flags: LinkFlags, layer: LinkLayerType, more: Vec<LinkAttribute>) -> LinkMessage {
         let mut message = LinkMessage::default();

@@ -28,15 +28,13 @@ use super::filter::{self, Packet, Verdict};
 use super::inspect::LO;
 use super::link::{self, Link};
 use super::redirect::TapLink;
+use super::route::LOCAL;
 use super::{NetworkError, namespace};
 
 /// Whom the guest sees: a loopback address that nobody else uses.
 const HOST_V4: Ipv4Addr = Ipv4Addr::new(127, 107, 97, 1);
 /// IPv6 has one loopback address only: a unique local one (RFC 4193) it is.
 const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6174, 0x61, 0, 0, 0, 0, 1);
-
-/// The table of own addresses, which is asked first: `RT_TABLE_LOCAL`.
-const LOCAL: u32 = 255;
 
 const CONF_V4: &str = "/proc/sys/net/ipv4/conf";
 const CONF_V6: &str = "/proc/sys/net/ipv6/conf";

@@ -11,8 +11,9 @@ use rtnetlink::packet_route::route::{
 
 use super::link::{Link, name_of};
 
-/// The table of own addresses, which the guest fills by itself: `RT_TABLE_LOCAL`.
-const LOCAL: u32 = 255;
+/// The table of own addresses, which is asked first: `RT_TABLE_LOCAL`. Each kernel
+/// fills its own by itself.
+pub(super) const LOCAL: u32 = 255;
 
 pub(super) fn all_v4() -> RouteMessage {
     all(AddressFamily::Inet)

@@ -92,22 +92,19 @@ impl Share {
         // Only mount points live in it: it needs no room.
         mount::tmpfs(root, "mode=0755,size=1m,nr_inodes=16k")?;
         mount::propagate(root, MsFlags::MS_SHARED)?;
-        Ok(Self {
-            root: root.to_owned(),
-            stage,
-            entries: HashMap::new(),
-            volumes: Vec::new(),
-            kept: HashMap::new(),
-            names: HashMap::new(),
-        })
+        Ok(Self::empty(root, stage))
     }
 
     /// A share that nothing is mounted in.
     #[cfg(test)]
     pub(crate) fn unmounted(root: &Path) -> Self {
+        Self::empty(root, Stage::beside(root).unwrap())
+    }
+
+    fn empty(root: &Path, stage: Stage) -> Self {
         Self {
             root: root.to_owned(),
-            stage: Stage::beside(root).unwrap(),
+            stage,
             entries: HashMap::new(),
             volumes: Vec::new(),
             kept: HashMap::new(),

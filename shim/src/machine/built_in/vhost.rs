@@ -6,13 +6,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use config::VhostNet;
+use nix::libc::{ENODEV, ENXIO};
 use vmm_api::MachineConfig;
 
 const VHOST_NET: &str = "/dev/vhost-net";
-
-/// Nobody has it: no module, or none behind the node that udev made (open(2)).
-const ENXIO: i32 = 6;
-const ENODEV: i32 = 19;
 
 /// One for each of `count` taps, or none at all: the VMM does it as well, slower.
 pub(super) fn vhost_nets(wanted: VhostNet, count: usize) -> Vec<OwnedFd> {
@@ -39,6 +36,7 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
+/// Nobody has it: no module, or none behind the node that udev made (open(2)).
 fn is_absence(error: &io::Error) -> bool {
     let no_driver = matches!(error.raw_os_error(), Some(ENXIO | ENODEV));
     no_driver || error.kind() == ErrorKind::NotFound

@@ -46,12 +46,7 @@ fn main() -> ExitCode {
     if let Some(case) = guest::case() {
         guest::run(&case);
     }
-    lab::Suite::new()
-        .file("kata-mshv-vmm", env!("CARGO_BIN_EXE_kata-mshv-vmm"))
-        .file(
-            "vmlinux",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/vmlinux"),
-        )
+    machine::suite()
         .case(case("who_moves_packets", compare).seconds(550))
         .main()
 }

@@ -23,6 +23,16 @@ use crate::{archive, guest};
 /// Longer than anything takes in an emulated lab.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// What machines are made of.
+pub(crate) fn suite() -> lab::Suite {
+    lab::Suite::new()
+        .file("kata-mshv-vmm", env!("CARGO_BIN_EXE_kata-mshv-vmm"))
+        .file(
+            "vmlinux",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/vmlinux"),
+        )
+}
+
 /// Guest memory, MiB.
 pub(crate) const MEMORY_MIB: u64 = 256;
 

@@ -29,12 +29,7 @@ fn main() -> ExitCode {
     if let Some(case) = guest::case() {
         guest::run(&case);
     }
-    lab::Suite::new()
-        .file("kata-mshv-vmm", env!("CARGO_BIN_EXE_kata-mshv-vmm"))
-        .file(
-            "vmlinux",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/vmlinux"),
-        )
+    machine::suite()
         .case(case("packets_go_both_ways", || {
             network::packets_go_both_ways(Mover::Vmm)
         }))
