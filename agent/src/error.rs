@@ -87,6 +87,7 @@ impl AgentError {
             | Self::StillRunning { .. }
             | Self::NoTerminal => Code::FailedPrecondition,
             Self::Pod(PodError::Network(NetworkError::Invalid { .. })) => Code::InvalidArgument,
+            Self::Pod(PodError::Namespaces(failure)) => failure.code,
             Self::Processors(error) => error.code(),
             Self::Memory(error) => error.code(),
             Self::Io(..) | Self::Pod(_) => Code::Internal,

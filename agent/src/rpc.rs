@@ -90,7 +90,7 @@ impl Agent for Service {
         _: &TtrpcContext,
         request: CreateSandboxRequest,
     ) -> Result<Empty> {
-        self.run(|sandbox| async move { sandbox.create(&request).map(empty) })
+        self.run(|sandbox| async move { sandbox.create(&request).await.map(empty) })
             .await
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Services {
     pub(crate) events: Arc<Events>,
     pub(crate) oom: Arc<OomWatch>,
     pub(crate) pid_namespace: PidNamespace,
+    /// Whether the pod has a user namespace.
+    pub(crate) in_user_namespace: AtomicBool,
 }
 
 /// The pod and its containers.
@@ -66,6 +68,7 @@ impl Sandbox {
             events,
             oom,
             pid_namespace,
+            in_user_namespace: AtomicBool::new(false),
         });
         let (containers, created) = (Registry::default(), AtomicBool::new(false));
         Ok(Self {
@@ -96,11 +99,15 @@ impl Sandbox {
     }
 
     /// Makes the guest the pod of `request`; once.
-    pub(crate) fn create(&self, request: &CreateSandboxRequest) -> Result<()> {
+    pub(crate) async fn create(&self, request: &CreateSandboxRequest) -> Result<()> {
         if self.created.swap(true, Ordering::Relaxed) {
             return Err(AgentError::SandboxExists);
         }
-        Ok(pod::set_up(request)?)
+        let own = pod::set_up(request, &self.services.helpers).await?;
+        self.services
+            .in_user_namespace
+            .store(own, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Has the guest take the disk of that name in a slot.

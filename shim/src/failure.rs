@@ -23,6 +23,7 @@ impl Coded for PlanError {
     fn code(&self) -> Code {
         match self {
             Self::Annotation(_) | Self::Size(_) | Self::Cgroup(_) => Code::InvalidArgument,
+            Self::LateNetwork => Code::FailedPrecondition,
             Self::Network(error) => network(error),
         }
     }

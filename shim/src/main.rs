@@ -23,6 +23,8 @@ mod devices;
 mod etc;
 mod failure;
 mod host_cgroup;
+mod ids;
+mod info;
 mod jail;
 mod log;
 mod machine;
@@ -65,7 +67,7 @@ fn run(began: Instant) -> anyhow::Result<()> {
         return Ok(());
     }
     if flags.info {
-        return start::info();
+        return info::tell();
     }
     match flags.action.as_str() {
         "start" => start::start(&flags),

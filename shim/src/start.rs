@@ -13,8 +13,6 @@ use anyhow::Context;
 use command_fds::{CommandFdExt, FdMapping};
 use config::Loaded;
 use containerd_shim::{Flags, socket_address};
-use containerd_shim_protos::protobuf::Message;
-use containerd_shim_protos::types::introspection::RuntimeInfo;
 
 use crate::containerd::StartRequest;
 use crate::role::Role;
@@ -50,17 +48,6 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
         .write_all(&answer.encode(&address))
         .context("answer containerd")?;
     stdout.flush().context("answer containerd")
-}
-
-/// `-info`: what containerd asks before there is any pod.
-pub(crate) fn info() -> anyhow::Result<()> {
-    let info = RuntimeInfo {
-        name: "io.containerd.kata-mshv-vm-isolation.v2".to_owned(),
-        ..Default::default()
-    };
-    std::io::stdout()
-        .write_all(&info.write_to_bytes()?)
-        .context("answer containerd")
 }
 
 /// `None` for a sandbox of the Sandbox API: what it is to be comes later.

@@ -66,7 +66,18 @@ pub(super) async fn refused_container(
     spec: ContainerSpec,
     words: &[&str],
 ) -> Result<()> {
-    let pod = pod("refusing").run(bed).await?;
+    refused_container_in(bed, pod("refusing"), what, spec, words).await
+}
+
+/// The same in a pod of `pod`.
+pub(super) async fn refused_container_in(
+    bed: &Bed,
+    pod: PodSpec,
+    what: &str,
+    spec: ContainerSpec,
+    words: &[&str],
+) -> Result<()> {
+    let pod = pod.run(bed).await?;
     let begin = Instant::now();
     match spec.start(&pod).await {
         Ok(_) => bail!("the container started all the same"),

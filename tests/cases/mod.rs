@@ -27,6 +27,7 @@ mod services;
 mod sizing;
 mod snapshotters;
 mod stop;
+mod user_namespace;
 mod volumes;
 mod written;
 
@@ -47,6 +48,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         written::CASES,
         memory_volumes::CASES,
         files::CASES,
+        user_namespace::CASES,
         network::CASES,
         plugins::CASES,
         services::CASES,

@@ -2,6 +2,7 @@
 //! program, its streams. What is made is unmade again when a step fails.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use protocol::Id;
@@ -44,8 +45,14 @@ async fn build(
         .oom
         .watch(id, cgroup.path())
         .map_err(|error| AgentError::Io("watch the container's memory", error))?;
+    let in_user_namespace = services.in_user_namespace.load(Ordering::Relaxed);
     let pid_namespace = match request.share_process_namespace {
-        true => Some(services.pid_namespace.path(&services.helpers).await?),
+        true => {
+            let namespace = services
+                .pid_namespace
+                .path(in_user_namespace, &services.helpers);
+            Some(namespace.await?)
+        }
         false => None,
     };
     let task = |console| {
@@ -53,6 +60,7 @@ async fn build(
             container: id.to_string(),
             console,
             pid_namespace,
+            in_user_namespace,
         })
     };
     Ok(Birth::give(task, &request.stdio, None, services).await?)

@@ -18,7 +18,7 @@ use protocol::Id;
 use super::adapt::{self, Adapted};
 use super::payload::{Payload, PayloadError};
 use super::report::{Report, Reporter, Started};
-use super::{Create, HelperError, parse, write};
+use super::{Create, HelperError, namespaces, parse, write};
 use crate::container::paths;
 
 /// libcontainer could not build it.
@@ -33,6 +33,9 @@ pub(super) enum CreateError {
 /// Builds the container of `order` and reports its first process.
 pub(super) fn run(order: &Create, reporter: Reporter) -> Result<(), HelperError> {
     let id = Id::new(order.container.as_str())?;
+    if order.in_user_namespace {
+        namespaces::join_shared()?;
+    }
     // The helper ends right after its report: what it made of the specification
     // and the container need not be taken apart for that.
     let adapted = adapt::adapt(parse(paths::specification(&id))?, &id, order)?;

@@ -12,6 +12,7 @@ mod directory;
 mod exec;
 mod hooks;
 mod identity;
+mod namespaces;
 pub(crate) mod nursery;
 pub(crate) mod order;
 mod pause;
@@ -44,8 +45,26 @@ pub(crate) enum Task {
         container: String,
         stage: Stage,
     },
+    /// Make the namespaces of a pod that has a user namespace.
+    Namespaces(Namespaces),
     /// Hold a PID namespace open and reap in it.
-    Pause,
+    Pause(Pause),
+}
+
+/// A user namespace, and those that belong to it: network, IPC, UTS.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Namespaces {
+    /// What its `uid_map` is to say (user_namespaces(7)).
+    pub(crate) uid_map: String,
+    /// The same for groups.
+    pub(crate) gid_map: String,
+}
+
+/// A PID namespace for several containers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Pause {
+    /// Whether it belongs to the pod's user namespace.
+    pub(crate) in_user_namespace: bool,
 }
 
 /// Build the container from the specification in its bundle.
@@ -56,6 +75,8 @@ pub(crate) struct Create {
     pub(crate) console: Option<PathBuf>,
     /// The pod's PID namespace, when the container shares it.
     pub(crate) pid_namespace: Option<PathBuf>,
+    /// Whether the pod has a user namespace, and those that belong to it.
+    pub(crate) in_user_namespace: bool,
 }
 
 /// Start one more process in a container.
@@ -104,6 +125,8 @@ enum HelperError {
     #[error(transparent)]
     Hooks(#[from] hooks::HooksError),
     #[error(transparent)]
+    Namespaces(#[from] namespaces::NamespacesError),
+    #[error(transparent)]
     Pause(#[from] pause::PauseError),
 }
 
@@ -114,6 +137,7 @@ impl HelperError {
             Self::Adapt(error) => error.kind(),
             Self::Payload(error) => error.kind(),
             Self::Exec(error) => error.kind(),
+            Self::Namespaces(error) => error.kind(),
             Self::Create(_) | Self::Hooks(_) | Self::Pause(_) | Self::File { .. } => Kind::Internal,
         }
     }
@@ -142,7 +166,8 @@ fn perform(order: Order) -> Result<(), HelperError> {
         Task::Create(order) => create::run(&order, reporter),
         Task::Exec(order) => exec::run(&order, init, reporter),
         Task::Hooks { container, stage } => hooks::run(&Id::new(container)?, stage),
-        Task::Pause => Ok(pause::run(reporter)?),
+        Task::Namespaces(order) => Ok(namespaces::make(&order)?),
+        Task::Pause(order) => Ok(pause::run(&order, reporter)?),
     }
 }
 

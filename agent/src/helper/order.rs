@@ -148,6 +148,13 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
+    use crate::helper::Pause;
+
+    fn pause() -> Task {
+        Task::Pause(Pause {
+            in_user_namespace: false,
+        })
+    }
 
     fn pair() -> (OwnedFd, OwnedFd) {
         let flags = SocketFlags::CLOEXEC;
@@ -166,12 +173,12 @@ mod tests {
             streams,
             init: None,
         };
-        give(ours.as_fd(), &Task::Pause, &descriptors).unwrap();
+        give(ours.as_fd(), &pause(), &descriptors).unwrap();
         drop(write);
 
         let message = receive(theirs.as_fd()).unwrap();
         let task = serde_json::from_slice(&message.task).unwrap();
-        assert!(matches!(task, Task::Pause));
+        assert!(matches!(task, Task::Pause(_)));
         assert!(message.descriptors.init.is_none());
         let [_, _, stderr] = message.descriptors.streams;
         std::fs::File::from(stderr).write_all(b"err").unwrap();
@@ -198,6 +205,6 @@ mod tests {
             streams: [null.as_fd(); 3],
             init: None,
         };
-        assert!(give(ours.as_fd(), &Task::Pause, &descriptors).is_err());
+        assert!(give(ours.as_fd(), &pause(), &descriptors).is_err());
     }
 }

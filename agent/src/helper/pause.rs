@@ -4,7 +4,7 @@
 use std::io;
 
 use super::report::{Report, Reporter, Started};
-use super::system;
+use super::{Pause, namespaces, system};
 
 /// The namespace could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +15,14 @@ pub(super) struct PauseError {
 }
 
 /// Makes the namespace, leaves its first process behind, and reports it.
-pub(super) fn run(reporter: Reporter) -> Result<(), PauseError> {
+pub(super) fn run(order: &Pause, reporter: Reporter) -> Result<(), PauseError> {
     let failed = |step| move |source| PauseError { step, source };
+    // Without the process the namespace and all in it would end. No right of a
+    // user namespace allows this.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
+    if order.in_user_namespace {
+        namespaces::join_user().map_err(failed("join the pod's user namespace"))?;
+    }
     system::new_pid_namespace().map_err(failed("unshare"))?;
     match system::fork_sibling().map_err(failed("fork"))? {
         None => hold(),
@@ -37,8 +43,6 @@ pub(super) fn run(reporter: Reporter) -> Result<(), PauseError> {
 fn hold() -> ! {
     system::ignore_children();
     system::close_inherited();
-    // Without this process the namespace and all in it would end.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
     loop {
         std::thread::park();
     }

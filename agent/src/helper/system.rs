@@ -34,6 +34,15 @@ pub(super) fn new_pid_namespace() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }.map_err(io::Error::from)
 }
 
+/// This process is in a new user namespace from here on, and in network, IPC and
+/// UTS namespaces that belong to it.
+pub(super) fn new_pod_namespaces() -> io::Result<()> {
+    let pod =
+        UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    // SAFETY: no memory is unshared, only kernel objects of this process.
+    unsafe { rustix::thread::unshare_unsafe(pod) }.map_err(io::Error::from)
+}
+
 /// From here on the kernel reaps this process's children.
 pub(super) fn ignore_children() {
     // SAFETY: SIG_IGN installs no code.

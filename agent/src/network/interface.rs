@@ -1,6 +1,8 @@
 //! Interfaces: found by hardware address, renamed, sized, brought up.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -9,7 +11,8 @@ use protocol::agent::Interface;
 use super::netlink::{Kind, Netlink};
 use super::{NetworkError, named, parse_hardware_address};
 
-const CLASS: &str = "/sys/class/net";
+/// The devices of the guest's own network namespace.
+pub(crate) const CLASS: &str = "/sys/class/net";
 
 /// Index of `lo` in every network namespace.
 pub(super) const LOOPBACK: u32 = 1;
@@ -44,13 +47,54 @@ pub(super) fn loopback_up(netlink: &mut Netlink) -> Result<(), NetworkError> {
         .map_err(named("bring up interface lo"))
 }
 
+/// Gives each of `wanted` to `namespace`, in the order of their devices, which
+/// it keeps.
+pub(super) fn hand_over(
+    netlink: &mut Netlink,
+    wanted: &[Interface],
+    namespace: &File,
+) -> Result<(), NetworkError> {
+    let mut found = find(wanted, Path::new(CLASS))?;
+    found.sort_unstable_by_key(|(index, _)| *index);
+    for (index, interface) in found {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes
+            .push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+        netlink
+            .request(Kind::Link, 0, &link)
+            .map_err(named(format!("hand over interface {}", interface.name)))?;
+    }
+    Ok(())
+}
+
 /// Finds each of `wanted` in the guest and gives it its name and settings.
 pub(super) fn configure_all(
     netlink: &mut Netlink,
     wanted: &[Interface],
+    class: &Path,
 ) -> Result<Links, NetworkError> {
-    let mut present = by_hardware_address(Path::new(CLASS))?;
+    let found = find(wanted, class)?;
     let mut links = Links(BTreeMap::from([("lo".to_owned(), LOOPBACK)]));
+    for (index, interface) in &found {
+        links.0.insert(interface.name.clone(), *index);
+    }
+    step_aside(netlink, &found, class)?;
+    for (index, interface) in found {
+        ipv6_settings(interface, &present_name(index, class)?)?;
+        netlink
+            .request(Kind::Link, 0, &settings(index, interface))
+            .map_err(named(format!("configure interface {}", interface.name)))?;
+    }
+    Ok(links)
+}
+
+/// Each of `wanted` with its index.
+fn find<'a>(
+    wanted: &'a [Interface],
+    class: &Path,
+) -> Result<Vec<(u32, &'a Interface)>, NetworkError> {
+    let mut present = by_hardware_address(class)?;
     let mut found = Vec::new();
     for interface in wanted {
         let address = parse_hardware_address(&interface.hardware_address)?;
@@ -59,23 +103,19 @@ pub(super) fn configure_all(
             .and_then(VecDeque::pop_front)
             .ok_or_else(|| NetworkError::NoSuchAddress(interface.hardware_address.clone()))?;
         found.push((index, interface));
-        links.0.insert(interface.name.clone(), index);
     }
-    step_aside(netlink, &found)?;
-    for (index, interface) in found {
-        ipv6_settings(interface, &present_name(index)?)?;
-        netlink
-            .request(Kind::Link, 0, &settings(index, interface))
-            .map_err(named(format!("configure interface {}", interface.name)))?;
-    }
-    Ok(links)
+    Ok(found)
 }
 
 /// Gives the interfaces names nobody wants, when some are to swap names: the
 /// kernel refuses a name that is still another's.
-fn step_aside(netlink: &mut Netlink, found: &[(u32, &Interface)]) -> Result<(), NetworkError> {
+fn step_aside(
+    netlink: &mut Netlink,
+    found: &[(u32, &Interface)],
+    class: &Path,
+) -> Result<(), NetworkError> {
     for (index, _) in found {
-        let name = present_name(*index)?;
+        let name = present_name(*index, class)?;
         let taken = found
             .iter()
             .any(|(other, wanted)| other != index && wanted.name == name);
@@ -159,8 +199,7 @@ fn index_of(link: &Path) -> Result<u32, NetworkError> {
     })
 }
 
-fn present_name(index: u32) -> Result<String, NetworkError> {
-    let class = Path::new(CLASS);
+fn present_name(index: u32, class: &Path) -> Result<String, NetworkError> {
     let entries = std::fs::read_dir(class).map_err(|e| NetworkError::Read(class.into(), e))?;
     for entry in entries.flatten() {
         if index_of(&entry.path())? == index {

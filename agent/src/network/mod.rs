@@ -9,10 +9,13 @@ mod netlink;
 mod route;
 mod rule;
 
+use std::fs::File;
 use std::net::IpAddr;
+use std::path::Path;
 
 use protocol::agent::{CreateSandboxRequest, Interface};
 
+pub(crate) use interface::CLASS as DEVICES;
 pub(crate) use netlink::NetlinkError;
 
 use netlink::Netlink;
@@ -34,14 +37,25 @@ pub(crate) enum NetworkError {
     Read(std::path::PathBuf, #[source] std::io::Error),
 }
 
-/// Brings up the loopback interface and everything `request` lists.
-pub(crate) fn configure(request: &CreateSandboxRequest) -> Result<(), NetworkError> {
+/// Gives `interfaces` of this network namespace to `namespace`.
+pub(crate) fn hand_over(interfaces: &[Interface], namespace: &File) -> Result<(), NetworkError> {
+    let mut netlink = Netlink::open().map_err(named("open a netlink socket"))?;
+    interface::hand_over(&mut netlink, interfaces, namespace)
+}
+
+/// Brings up the loopback interface and everything `request` lists, in the calling
+/// thread's network namespace, whose devices are listed in `devices` (as in
+/// `/sys/class/net`).
+pub(crate) fn configure(
+    request: &CreateSandboxRequest,
+    devices: &Path,
+) -> Result<(), NetworkError> {
     let mut netlink = Netlink::open().map_err(named("open a netlink socket"))?;
     interface::loopback_up(&mut netlink)?;
     if request.interfaces.is_empty() {
         return Ok(());
     }
-    let links = interface::configure_all(&mut netlink, &request.interfaces)?;
+    let links = interface::configure_all(&mut netlink, &request.interfaces, devices)?;
     for wanted in &request.interfaces {
         add_addresses(&mut netlink, links.index(&wanted.name)?, wanted)?;
     }

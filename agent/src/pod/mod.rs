@@ -5,10 +5,15 @@ mod clock;
 mod files;
 mod memory;
 mod mounts;
+pub(crate) mod namespaces;
 mod pid_namespace;
 mod share;
 pub(crate) mod sysctl;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::Failure;
 use protocol::agent::CreateSandboxRequest;
 
 pub(crate) use files::forget_files;
@@ -16,7 +21,9 @@ pub(crate) use memory::limit_memory;
 pub(crate) use pid_namespace::PidNamespace;
 pub(crate) use share::Share;
 
+use crate::helpers::Helpers;
 use crate::network::{self, NetworkError};
+use namespaces::Namespace;
 
 /// The pod could not be set up as asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,27 +42,49 @@ pub(crate) enum PodError {
     Files(#[source] std::io::Error),
     #[error(transparent)]
     Mount(#[from] mounts::MountError),
+    #[error(transparent)]
+    Namespaces(#[from] Failure),
+    #[error("enter the pod's namespaces")]
+    Enter(#[source] std::io::Error),
     #[error("configure the network")]
     Network(#[from] NetworkError),
     #[error(transparent)]
     Sysctl(#[from] sysctl::SysctlError),
 }
 
-/// Makes the guest the pod of `request`.
-pub(crate) fn set_up(request: &CreateSandboxRequest) -> Result<(), PodError> {
+/// Makes the guest the pod of `request`. Whether that has a user namespace.
+pub(crate) async fn set_up(
+    request: &CreateSandboxRequest,
+    helpers: &Arc<Helpers>,
+) -> Result<bool, PodError> {
     clock::set(request.wall_clock_ns).map_err(PodError::Clock)?;
+    if request.memory_max != 0 {
+        limit_memory(request.memory_max)?;
+    }
+    mounts::shared_memory(request.shm_size, namespaces::root(request))?;
+    if !request.share_tag.is_empty() {
+        mounts::share(&request.share_tag)?;
+    }
+    let own = namespaces::make(request, helpers).await?;
+    if own {
+        let net = namespaces::open(Namespace::Network).map_err(PodError::Enter)?;
+        network::hand_over(&request.interfaces, &net)?;
+        let set_up = |devices: &Path| set_up_namespaces(request, devices);
+        namespaces::inside(set_up).map_err(PodError::Enter)??;
+    } else {
+        set_up_namespaces(request, Path::new(network::DEVICES))?;
+    }
+    Ok(own)
+}
+
+/// What is the network's, UTS's and IPC's namespace's; the network's devices are
+/// listed in `devices`.
+fn set_up_namespaces(request: &CreateSandboxRequest, devices: &Path) -> Result<(), PodError> {
     if !request.hostname.is_empty() {
         rustix::system::sethostname(request.hostname.as_bytes())
             .map_err(|errno| PodError::HostName(request.hostname.clone(), errno.into()))?;
     }
-    if request.memory_max != 0 {
-        limit_memory(request.memory_max)?;
-    }
-    mounts::shared_memory(request.shm_size)?;
-    if !request.share_tag.is_empty() {
-        mounts::share(&request.share_tag)?;
-    }
-    network::configure(request)?;
+    network::configure(request, devices)?;
     // Last: some of them are the interfaces'.
     for (name, value) in &request.sysctls {
         sysctl::set(name, value)?;

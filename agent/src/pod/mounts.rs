@@ -19,11 +19,12 @@ pub(crate) struct MountError {
     source: io::Error,
 }
 
-/// Mounts the pod's shared memory of `size` bytes (0: the default).
-pub(super) fn shared_memory(size: u64) -> Result<(), MountError> {
+/// Mounts the pod's shared memory of `size` bytes (0: the default), which belongs
+/// to user `uid` and group `gid`.
+pub(super) fn shared_memory(size: u64, (uid, gid): (u32, u32)) -> Result<(), MountError> {
     let size = if size == 0 { DEFAULT_SHM } else { size };
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options = format!("mode=1777,size={size}");
+    let options = format!("mode=1777,size={size},uid={uid},gid={gid}");
     mount_at(
         "the pod's shared memory",
         "shm",

@@ -8,7 +8,7 @@ use protocol::Failure;
 use tokio::sync::Mutex;
 
 use crate::container::launch::Launch;
-use crate::helper::Task;
+use crate::helper::{Pause, Task};
 use crate::helpers::Helpers;
 use crate::stdio::Ends;
 
@@ -18,12 +18,17 @@ pub(crate) struct PidNamespace(Mutex<Option<PathBuf>>);
 
 impl PidNamespace {
     /// The namespace's path.
-    pub(crate) async fn path(&self, helpers: &Arc<Helpers>) -> Result<PathBuf, Failure> {
+    pub(crate) async fn path(
+        &self,
+        in_user_namespace: bool,
+        helpers: &Arc<Helpers>,
+    ) -> Result<PathBuf, Failure> {
         let mut path = self.0.lock().await;
         if let Some(path) = path.as_ref() {
             return Ok(path.clone());
         }
-        let mut launch = Launch::start(&Task::Pause, &Ends::null()?, None, helpers)?;
+        let task = Task::Pause(Pause { in_user_namespace });
+        let mut launch = Launch::start(&task, &Ends::null()?, None, helpers)?;
         let (_, started, _) = launch.started(&helpers.reaper).await?;
         let made = PathBuf::from(format!("/proc/{}/ns/pid", started.pid));
         Ok(path.insert(made).clone())

@@ -1,8 +1,10 @@
 //! What containers of a pod share, and what they do not.
 
-use protocol::agent::{CreateContainerRequest, Stdio};
+use protocol::agent::{CreateContainerRequest, CreateSandboxRequest, IdMapping, Stdio};
+use protocol::{Code, Failure};
 use serde_json::{Value, json};
 
+use crate::machine::Shape;
 use crate::pod::{Pod, context, sandbox};
 use crate::spec;
 
@@ -122,6 +124,61 @@ async fn a_user_namespace_is_the_containers_and_its_execs() {
     let words: Vec<_> = stdout.split_whitespace().collect();
     assert_eq!(words[..4], ["1000", "0", "65536", "65536"]);
     assert_eq!((words.last(), status), (Some(&"x"), 0));
+}
+
+fn in_user_namespace() -> CreateSandboxRequest {
+    let mut request = sandbox();
+    let range = || IdMapping {
+        inside: 0,
+        outside: 65536,
+        size: 65536,
+        ..Default::default()
+    };
+    request.uid_mappings = vec![range()];
+    request.gid_mappings = vec![range()];
+    request
+}
+
+fn in_pods_user_namespace(process: Value) -> Value {
+    let mut spec = spec::container(process);
+    let mapping = json!([{"containerID": 0, "hostID": 65536, "size": 65536}]);
+    spec["linux"]["uidMappings"] = mapping.clone();
+    spec["linux"]["gidMappings"] = mapping;
+    let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.push(json!({"type": "user", "path": "/proc/4242/ns/user"}));
+    spec
+}
+
+#[tokio::test]
+async fn a_pods_user_namespace_owns_its_other_namespaces() {
+    let mut request = in_user_namespace();
+    let sysctl = ("net.core.somaxconn".to_owned(), "1234".to_owned());
+    request.sysctls.extend([sysctl]);
+    let mut pod = Pod::boot_with(Default::default(), request).await;
+    let spec = in_pods_user_namespace(spec::shell("sleep 1000"));
+    run_shared(&pod, "a", &spec).await;
+    run_shared(&pod, "b", &spec).await;
+    let ids = "for n in user ipc uts net pid; do readlink /proc/self/ns/$n; done; hostname; \
+               cat /proc/sys/net/core/somaxconn; ip link set lo down && ip link set lo up && echo may";
+    let mut process = spec::shell(ids);
+    process["capabilities"] = json!({
+        "bounding": ["CAP_NET_ADMIN"], "effective": ["CAP_NET_ADMIN"], "permitted": ["CAP_NET_ADMIN"]
+    });
+    let a = pod.output_of_exec("a", &process).await;
+    assert_eq!(a, pod.output_of_exec("b", &process).await);
+    assert!(a.0.ends_with("web-0\n1234\nmay\n"), "{a:?}");
+}
+
+#[tokio::test]
+async fn ids_that_overlap_are_the_hosts_mistake() {
+    let mut request = in_user_namespace();
+    let again = request.uid_mappings[0].clone();
+    request.uid_mappings.push(again);
+    let pod = Pod::greeted(Shape::default()).await;
+    let refused = pod.agent.create_sandbox(context(), &request).await;
+    let refused = Failure::from(refused.unwrap_err());
+    assert_eq!(refused.code, Code::InvalidArgument, "{refused:?}");
+    assert!(refused.message.contains("uid_map"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -52,6 +52,13 @@ impl Pod {
     }
 
     pub(crate) async fn boot_with(shape: Shape, request: CreateSandboxRequest) -> Self {
+        let pod = Self::greeted(shape).await;
+        pod.agent.create_sandbox(context(), &request).await.unwrap();
+        pod
+    }
+
+    /// A guest that is no pod yet.
+    pub(crate) async fn greeted(shape: Shape) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("vsock.sock");
         let (device, handover) = Device::start(&socket);
@@ -69,7 +76,6 @@ impl Pod {
         };
         let hello = agent.hello(context(), &greeting).await.unwrap();
         let events = agent.events(context(), &Empty::new()).await.unwrap();
-        agent.create_sandbox(context(), &request).await.unwrap();
         Self {
             agent,
             hello,

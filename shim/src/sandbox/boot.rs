@@ -20,6 +20,7 @@ use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
 use crate::host_cgroup::{CgroupError, HostCgroup};
+use crate::ids::IdMap;
 use crate::machine::{
     self, ChecksumError, Driver, ImageError, MachineFds, SelectError, StartError,
 };
@@ -289,6 +290,8 @@ fn request(plan: &Plan, network: &Network, bound: u64) -> CreateSandboxRequest {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
+    let ids = plan.ids.as_ref().map(IdMap::messages);
+    let (uid_mappings, gid_mappings) = ids.unwrap_or_default();
     CreateSandboxRequest {
         sandbox_id: plan.id.clone(),
         hostname: plan.hostname.clone(),
@@ -301,6 +304,8 @@ fn request(plan: &Plan, network: &Network, bound: u64) -> CreateSandboxRequest {
         rules: network.rules.clone(),
         loopback: network.loopback.clone().into(),
         memory_max: bound,
+        uid_mappings,
+        gid_mappings,
         wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         ..Default::default()
     }

@@ -9,6 +9,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::Range;
 use crate::host_cgroup::{GroupPath, PathError};
+use crate::ids::IdMap;
 use crate::network::NetworkError;
 use crate::sizing::{Limits, Size, SizingError};
 
@@ -28,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) hostname: String,
     pub(crate) sysctls: HashMap<String, String>,
     pub(crate) shm_size: u64,
+    /// Of the pod's user namespace, if it has one.
+    pub(crate) ids: Option<IdMap>,
     /// Network namespace of the pod on the host; `None` for a guest with
     /// nothing but its loopback.
     pub(crate) netns: Option<PathBuf>,
@@ -48,6 +51,11 @@ pub(crate) enum PlanError {
     Network(NetworkError),
     #[error(transparent)]
     Cgroup(#[from] PathError),
+    #[error(
+        "a pod with a user namespace (hostUsers: false) whose network is made after its sandbox, as \
+         containerd 1.7 does it: the VM would have none; use containerd 2, or hostUsers: true"
+    )]
+    LateNetwork,
 }
 
 impl Plan {
@@ -73,6 +81,10 @@ impl Plan {
             true => Limits::of_container(spec),
             false => Limits::of_sandbox(annotation)?,
         };
+        let (ids, netns) = (ids(spec), netns(spec).map_err(PlanError::Network)?);
+        if !lone && ids.is_some() && netns.is_none() {
+            return Err(PlanError::LateNetwork);
+        }
         Ok(Self {
             id: id.to_owned(),
             namespace: namespace.to_owned(),
@@ -82,7 +94,8 @@ impl Plan {
             hostname: spec.hostname().clone().unwrap_or_default(),
             sysctls: if lone { HashMap::new() } else { sysctls(spec) },
             shm_size: SHM_SIZE,
-            netns: netns(spec).map_err(PlanError::Network)?,
+            ids,
+            netns,
             cgroup: GroupPath::of(spec)?,
             began,
         })
@@ -99,6 +112,13 @@ fn sysctls(spec: &Spec) -> HashMap<String, String> {
         .as_ref()
         .and_then(|linux| linux.sysctl().clone())
         .unwrap_or_default()
+}
+
+fn ids(spec: &Spec) -> Option<IdMap> {
+    let linux = spec.linux().as_ref()?;
+    let mut namespaces = linux.namespaces().iter().flatten();
+    namespaces.find(|namespace| namespace.typ() == LinuxNamespaceType::User)?;
+    IdMap::of(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref())
 }
 
 fn netns(spec: &Spec) -> Result<Option<PathBuf>, NetworkError> {
@@ -161,6 +181,23 @@ mod tests {
             error.contains("cannot have the host's network (hostNetwork: true)"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_user_namespace_wants_a_network_that_is_there() {
+        let spec = |network| {
+            let range = [json!({"containerID": 0, "hostID": 65536, "size": 65536})];
+            json!({"ociVersion": "1.0.2", "linux": {
+                "namespaces": [{"type": "user"}, network],
+                "uidMappings": range, "gidMappings": range
+            }})
+        };
+        let there = json!({"type": "network", "path": "/run/netns/cni-1"});
+        let ids = plan(spec(there), false).unwrap().ids.unwrap();
+        assert_eq!((ids.user(0), ids.group(1)), (Some(65536), Some(65537)));
+        let later = || spec(json!({"type": "network"}));
+        assert!(matches!(plan(later(), false), Err(PlanError::LateNetwork)));
+        assert!(plan(later(), true).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod below;
 mod loop_device;
+mod mapped;
 mod mount;
 mod options;
 
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags};
 use protocol::paths;
+
+use crate::ids::IdMap;
 
 pub(crate) use below::{MOST as MOST_BELOW, writable as writable_below};
 pub(crate) use mount::MountError;
@@ -37,6 +40,8 @@ pub(crate) struct Volume<'a> {
     /// Whether what the host mounts below it later appears too
     /// (`mountPropagation: HostToContainer`).
     pub(crate) follows: bool,
+    /// Whose its files are in a pod with a user namespace.
+    pub(crate) ids: Option<&'a IdMap>,
 }
 
 /// What the guest may write to.
@@ -57,6 +62,7 @@ impl<'a> Volume<'a> {
             source,
             access,
             follows: false,
+            ids: None,
         }
     }
 }
@@ -135,7 +141,7 @@ impl Share {
             )?,
             mounts => {
                 for mount in mounts {
-                    mount::rootfs(mount, &self.stage.folder, &host)?;
+                    mount::rootfs(mount, &self.stage, &host)?;
                 }
             }
         }
@@ -169,6 +175,7 @@ impl Share {
             identity,
             access: volume.access,
             follows: volume.follows,
+            ids: volume.ids.cloned(),
             entry: entry.clone(),
         });
         Ok(Path::new(paths::SHARE).join(entry))
@@ -186,7 +193,11 @@ impl Share {
 
     /// Makes a volume visible, read-only, until the pod ends; the guest's path of
     /// it, which is the same the next time.
-    pub(crate) fn keep_volume(&mut self, source: &Path) -> Result<PathBuf, MountError> {
+    pub(crate) fn keep_volume(
+        &mut self,
+        source: &Path,
+        ids: Option<&IdMap>,
+    ) -> Result<PathBuf, MountError> {
         if let Some(there) = self.kept.get(source) {
             return Ok(there.clone());
         }
@@ -194,6 +205,7 @@ impl Share {
             source,
             access: Access::ReadOnly,
             follows: false,
+            ids,
         };
         let path = self.add_volume(POD, volume)?;
         self.kept.insert(source.to_owned(), path.clone());
@@ -273,6 +285,7 @@ struct Shown {
     identity: (u64, u64),
     access: Access,
     follows: bool,
+    ids: Option<IdMap>,
     entry: PathBuf,
 }
 
@@ -284,14 +297,17 @@ impl Shown {
         self.source == wanted.source
             && self.identity == identity
             && self.follows == wanted.follows
+            && self.ids.as_ref() == wanted.ids
             && (self.access == wanted.access || accesses == (Access::Writable, Access::ReadOnly))
     }
 }
 
-/// A folder and a file that are mounted over for a moment.
+/// Folders and a file that are mounted over for a moment.
 struct Stage {
     folder: PathBuf,
     file: PathBuf,
+    /// For the layers of a root file system.
+    layers: PathBuf,
 }
 
 impl Stage {
@@ -299,8 +315,11 @@ impl Stage {
         let stage = Self {
             folder: root.with_file_name("stage"),
             file: root.with_file_name("stage-file"),
+            layers: root.with_file_name("stage-layers"),
         };
-        fs::create_dir(&stage.folder).map_err(MountError::mount_point(&stage.folder))?;
+        for folder in [&stage.folder, &stage.layers] {
+            fs::create_dir(folder).map_err(MountError::mount_point(folder))?;
+        }
         File::create(&stage.file).map_err(MountError::mount_point(&stage.file))?;
         Ok(stage)
     }
@@ -323,12 +342,14 @@ mod tests {
             identity: (1, 2),
             access,
             follows: false,
+            ids: None,
             entry: "x".into(),
         };
         let wanted = |access| Volume {
             source: Path::new("/data"),
             access,
             follows: false,
+            ids: None,
         };
         let serves = |has, wants| shown(has).serves(wanted(wants), (1, 2));
         assert!(serves(Access::Writable, Access::Writable));

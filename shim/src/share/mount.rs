@@ -9,7 +9,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::loop_device::LoopDevice;
-use super::{Access, RootfsMount, Volume, below, options};
+use super::{Access, RootfsMount, Stage, Volume, below, mapped, options};
+use crate::ids::IdMap;
 
 /// What a mount failed at.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,15 @@ pub(crate) enum MountError {
         #[source]
         source: Errno,
     },
+    #[error(
+        "map the ids of {} for the pod's user namespace (hostUsers: false): its file system has \
+         to support idmapped mounts", path.display()
+    )]
+    Ids {
+        path: PathBuf,
+        #[source]
+        source: Errno,
+    },
     #[error("look at the volume {} on the host", path.display())]
     Source {
         path: PathBuf,
@@ -47,6 +57,13 @@ pub(crate) enum MountError {
 impl MountError {
     pub(super) fn source_missing(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Source {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    fn not_mapped(path: &Path) -> impl FnOnce(Errno) -> Self {
+        move |source| Self::Ids {
             path: path.to_owned(),
             source,
         }
@@ -98,7 +115,11 @@ const HARMLESS: MsFlags = MsFlags::MS_NOSUID
 /// are set where nobody looks, and the finished mount is bound into the share.
 pub(super) fn bind(volume: Volume<'_>, stage: &Path, target: &Path) -> Result<(), MountError> {
     let origin = volume.source.display().to_string();
-    bind_mount(volume.source, stage).map_err(failed("bind", &origin, target))?;
+    match volume.ids {
+        None => bind_mount(volume.source, stage).map_err(failed("bind", &origin, target))?,
+        Some(ids) => mapped::bind(volume.source, stage, ids)
+            .map_err(MountError::not_mapped(volume.source))?,
+    }
     let finished = finish(volume, stage).and_then(|()| bind_mount(stage, target));
     let cleared = umount2(stage, MntFlags::MNT_DETACH);
     finished
@@ -154,20 +175,38 @@ fn remount_bind(target: &Path, flags: MsFlags) -> nix::Result<()> {
 }
 
 /// Mounts what a snapshotter asks for at `target`.
-pub(super) fn rootfs(wanted: &RootfsMount, stage: &Path, target: &Path) -> Result<(), MountError> {
-    let (flags, data) = options::parse(&wanted.options);
+pub(super) fn rootfs(wanted: &RootfsMount, stage: &Stage, target: &Path) -> Result<(), MountError> {
+    let (ids, options) = IdMap::of_options(&wanted.options);
+    let (flags, data) = options::parse(&options);
     if wanted.kind == "bind" || flags.contains(MsFlags::MS_BIND) {
         let access = match flags.contains(MsFlags::MS_RDONLY) {
             true => Access::ReadOnly,
             false => Access::Writable,
         };
-        let volume = Volume::root(Path::new(&wanted.source), access);
-        return bind(volume, stage, target);
+        let mut volume = Volume::root(Path::new(&wanted.source), access);
+        volume.ids = ids.as_ref();
+        return bind(volume, &stage.folder, target);
     }
+    let flags = flags | HARMLESS;
     let (in_file, data): (Vec<_>, Vec<_>) = data.into_iter().partition(|o| *o == "loop");
-    if in_file.is_empty() {
-        return mount_data(wanted, target, flags | HARMLESS, &data);
+    if !in_file.is_empty() {
+        return in_a_file(wanted, target, flags, &data);
     }
+    match ids {
+        None => mount_data(wanted, target, flags, &data),
+        Some(ids) => with_layers_mapped(&ids, &data, &stage.layers, |data| {
+            mount_data(wanted, target, flags, data)
+        }),
+    }
+}
+
+/// A file system in a file.
+fn in_a_file(
+    wanted: &RootfsMount,
+    target: &Path,
+    flags: MsFlags,
+    data: &[&str],
+) -> Result<(), MountError> {
     let file = Path::new(&wanted.source);
     let device = LoopDevice::attach(file, flags.contains(MsFlags::MS_RDONLY));
     let device = device.map_err(failed("loop", &wanted.source, target))?;
@@ -175,8 +214,38 @@ pub(super) fn rootfs(wanted: &RootfsMount, stage: &Path, target: &Path) -> Resul
         source: device.path.display().to_string(),
         ..wanted.clone()
     };
-    mount_data(&wanted, target, flags | HARMLESS, &data)
+    mount_data(&wanted, target, flags, data)
 }
+
+/// Calls `mount` with the lower layers of an overlay's `data` mapped by `ids`; the
+/// snapshotter has given the upper one to the pod's root already. An overlay keeps
+/// its layers' mounts: these can go at once.
+fn with_layers_mapped(
+    ids: &IdMap,
+    data: &[&str],
+    stage: &Path,
+    mount: impl FnOnce(&[&str]) -> Result<(), MountError>,
+) -> Result<(), MountError> {
+    let lower = data.iter().find_map(|option| option.strip_prefix(LOWER));
+    let Some((folder, layers)) = lower.and_then(relative_to_shared_folder) else {
+        return mount(data);
+    };
+    mapped::bind(&folder, stage, ids).map_err(MountError::not_mapped(&folder))?;
+    let layers = layers.split(':').map(|layer| stage.join(layer));
+    let layers: Vec<_> = layers.map(|path| path.display().to_string()).collect();
+    let lower = format!("{LOWER}{}", layers.join(":"));
+    let others = data.iter().filter(|option| !option.starts_with(LOWER));
+    let data: Vec<_> = [lower.as_str()]
+        .into_iter()
+        .chain(others.copied())
+        .collect();
+    let mounted = mount(&data);
+    let cleared = umount2(stage, MntFlags::MNT_DETACH);
+    mounted.and(cleared.map_err(failed("layers", "", stage)))
+}
+
+/// Which option of an overlay names its lower layers.
+const LOWER: &str = "lowerdir=";
 
 fn mount_data(
     wanted: &RootfsMount,
@@ -218,20 +287,15 @@ struct Shortened {
 /// An image of many layers has more `lowerdir` text than mount(2) takes: name
 /// the layers relative to the folder that they share.
 fn shorten_lower_dirs(data: &[&str]) -> Shortened {
-    let lower = data
-        .iter()
-        .find_map(|option| option.strip_prefix("lowerdir="));
+    let lower = data.iter().find_map(|option| option.strip_prefix(LOWER));
     let Some((folder, lower)) = lower.and_then(relative_to_shared_folder) else {
         return Shortened {
             folder: None,
             data: data.join(","),
         };
     };
-    let mut short = format!("lowerdir={lower}");
-    for option in data
-        .iter()
-        .filter(|option| !option.starts_with("lowerdir="))
-    {
+    let mut short = format!("{LOWER}{lower}");
+    for option in data.iter().filter(|option| !option.starts_with(LOWER)) {
         let _ = write!(short, ",{option}");
     }
     Shortened {

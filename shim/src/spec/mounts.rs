@@ -7,6 +7,7 @@ use protocol::{Id, paths};
 
 use super::kubelet::{self, Volume as Kubelets};
 use super::{GuestVolumes, SpecError};
+use crate::ids::IdMap;
 use crate::share::{Access, MOST_BELOW, Share, Volume, writable_below};
 
 /// Where a mount's content comes from.
@@ -65,9 +66,11 @@ fn in_guest(
     })?;
     match kind {
         Kubelets::Plain => Ok(None),
-        Kubelets::Written => volumes.add_written(source, share).map(Some),
+        Kubelets::Written => volumes
+            .add_written(source, ids(mount).as_ref(), share)
+            .map(Some),
         Kubelets::Memory { volume, folder } => volumes
-            .add_memory(source, &volume, &folder, share)
+            .add_memory(source, &volume, &folder, ids(mount).as_ref(), share)
             .map(Some),
         Kubelets::HugePages => Err(SpecError::HugePages {
             destination: mount.destination().clone(),
@@ -91,10 +94,12 @@ fn of_host(
         Access::ReadOnly if kubelet::is_empty_dir(source) => Access::Writable,
         access => access,
     };
+    let ids = ids(&mount);
     let volume = Volume {
         source,
         access,
         follows: !has(&mount, "private") && !has(&mount, "rprivate"),
+        ids: ids.as_ref(),
     };
     let in_guest = share.add_volume(id.as_str(), volume)?;
     set_bind(&mut mount, &in_guest);
@@ -103,6 +108,11 @@ fn of_host(
         Access::Writable | Access::AllReadOnly => Vec::new(),
     };
     Ok([mount].into_iter().chain(below).collect())
+}
+
+/// Whose its files are, in a pod with a user namespace.
+fn ids(mount: &Mount) -> Option<IdMap> {
+    IdMap::of(mount.uid_mappings().as_ref(), mount.gid_mappings().as_ref())
 }
 
 fn access(mount: &Mount) -> Access {
@@ -172,7 +182,9 @@ fn has(mount: &Mount, option: &str) -> bool {
     mount.options().iter().flatten().any(|o| o == option)
 }
 
+/// What it is bound from has the pod's ids already.
 fn set_bind(mount: &mut Mount, source: &Path) {
+    mount.set_uid_mappings(None).set_gid_mappings(None);
     mount.set_typ(Some("bind".to_owned()));
     mount.set_source(Some(source.to_owned()));
 }

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use k8s_cri::v1::{LinuxPodSandboxConfig, PodSandboxConfig};
+use k8s_cri::v1::{
+    IdMapping, LinuxPodSandboxConfig, NamespaceMode, PodSandboxConfig, UserNamespace,
+};
 use oci_spec::runtime::Spec;
 use serde_json::{Map, Value, json};
 
@@ -23,17 +25,40 @@ pub(crate) fn of_pod(id: &str, pod: &PodSandboxConfig, netns: &str) -> Result<Sp
     if !netns.is_empty() {
         namespaces.push(json!({"type": "network", "path": netns}));
     }
+    let users = user_namespace(&linux);
+    if users.is_some() {
+        namespaces.push(json!({"type": "user"}));
+    }
+    let users = users.unwrap_or_default();
     let spec = json!({
         "ociVersion": "1.1.0",
         "hostname": pod.hostname,
         "annotations": annotations(id, pod, &linux),
         "linux": {
             "namespaces": namespaces,
+            "uidMappings": mappings(&users.uids),
+            "gidMappings": mappings(&users.gids),
             "sysctl": linux.sysctls,
             "cgroupsPath": cgroups_path(&linux.cgroup_parent, id),
         },
     });
     serde_json::from_value(spec).map_err(SpecError::Pod)
+}
+
+/// The pod's own, which it has unless it is to have the node's.
+fn user_namespace(linux: &LinuxPodSandboxConfig) -> Option<UserNamespace> {
+    let context = linux.security_context.as_ref()?;
+    let users = context.namespace_options.as_ref()?.userns_options.clone()?;
+    (users.mode() == NamespaceMode::Pod).then_some(users)
+}
+
+fn mappings(ranges: &[IdMapping]) -> Vec<Value> {
+    let mapping = |range: &IdMapping| {
+        json!({
+            "containerID": range.container_id, "hostID": range.host_id, "size": range.length,
+        })
+    };
+    ranges.iter().map(mapping).collect()
 }
 
 /// Writes `spec` where a container's would be: whoever cleans up after this

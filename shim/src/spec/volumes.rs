@@ -10,6 +10,7 @@ use protocol::agent::{CopiedVolume, MemoryVolume, Owner};
 use protocol::paths;
 
 use super::SpecError;
+use crate::ids::IdMap;
 use crate::share::Share;
 
 /// What the agent has to have ready for a container.
@@ -45,9 +46,10 @@ impl GuestVolumes {
     pub(super) fn add_written(
         &mut self,
         host: &Path,
+        ids: Option<&IdMap>,
         share: &mut Share,
     ) -> Result<PathBuf, SpecError> {
-        let source = share.keep_volume(host)?;
+        let source = share.keep_volume(host, ids)?;
         let name = share.name_in_guest(host, Path::new(""));
         let path = in_guest(&name);
         self.written.push(Written {
@@ -65,6 +67,7 @@ impl GuestVolumes {
         source: &Path,
         volume: &Path,
         folder: &Path,
+        ids: Option<&IdMap>,
         share: &mut Share,
     ) -> Result<PathBuf, SpecError> {
         let unknown = |source| SpecError::Volume {
@@ -77,9 +80,9 @@ impl GuestVolumes {
         self.memory.push(MemoryVolume {
             name,
             size: size(volume).map_err(unknown)?,
-            owner: Some(owner(volume).map_err(unknown)?).into(),
+            owner: Some(owner(volume, ids).map_err(unknown)?).into(),
             folder: folder.display().to_string(),
-            folder_owner: Some(owner(source).map_err(unknown)?).into(),
+            folder_owner: Some(owner(source, ids).map_err(unknown)?).into(),
             folder_name,
             ..Default::default()
         });
@@ -97,11 +100,13 @@ fn size(volume: &Path) -> io::Result<u64> {
     Ok(found.blocks().saturating_mul(found.fragment_size()))
 }
 
-fn owner(path: &Path) -> io::Result<Owner> {
+/// Whose `path` is in the guest: what no range maps stays nobody's of the pod.
+fn owner(path: &Path, ids: Option<&IdMap>) -> io::Result<Owner> {
     let metadata = fs::metadata(path)?;
+    let (user, group) = (metadata.uid(), metadata.gid());
     Ok(Owner {
-        uid: metadata.uid(),
-        gid: metadata.gid(),
+        uid: ids.and_then(|ids| ids.user(user)).unwrap_or(user),
+        gid: ids.and_then(|ids| ids.group(group)).unwrap_or(group),
         mode: metadata.mode() & 0o7777,
         ..Default::default()
     })

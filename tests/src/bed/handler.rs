@@ -17,6 +17,9 @@ pub enum Handler {
     Runc,
     /// A VM for each pod.
     KataMshv,
+    /// The same without options, as a node has it: where its configuration is it
+    /// learns from containerd's environment.
+    WithoutOptions,
     /// The same, whose pods containerd 2.x describes by the Sandbox API.
     SandboxApi,
 }
@@ -31,12 +34,27 @@ impl Handler {
         let Ok(wanted) = env::var(VARIABLE) else {
             return Ok(Self::KataMshv);
         };
-        let all = [Self::Runc, Self::KataMshv, Self::SandboxApi];
+        let all = [
+            Self::Runc,
+            Self::KataMshv,
+            Self::WithoutOptions,
+            Self::SandboxApi,
+        ];
         let found = all.into_iter().find(|handler| handler.name() == wanted);
         found.with_context(|| {
             let names = all.map(Self::name).join(", ");
             format!("{VARIABLE} is {wanted:?}: say one of {names}")
         })
+    }
+
+    /// It, or the same without options: containerd adds some of runc's to those of a
+    /// container in a user namespace, and cannot to others.
+    #[must_use]
+    pub fn without_options(self) -> Self {
+        match self {
+            Self::KataMshv => Self::WithoutOptions,
+            other => other,
+        }
     }
 
     /// Whether its pods are in VMs.
@@ -51,6 +69,7 @@ impl Handler {
         match self {
             Self::Runc => "runc",
             Self::KataMshv => "kata-mshv-vm-isolation",
+            Self::WithoutOptions => "kata-mshv-without-options",
             Self::SandboxApi => "kata-mshv-sandbox-api",
         }
     }
@@ -60,7 +79,9 @@ impl Handler {
     pub fn runtime_type(self) -> &'static str {
         match self {
             Self::Runc => "io.containerd.runc.v2",
-            Self::KataMshv | Self::SandboxApi => "io.containerd.kata-mshv-vm-isolation.v2",
+            Self::KataMshv | Self::WithoutOptions | Self::SandboxApi => {
+                "io.containerd.kata-mshv-vm-isolation.v2"
+            }
         }
     }
 }

@@ -78,24 +78,23 @@ fn containerd(layout: &Layout, version: Version) -> String {
         Version::V1_6 | Version::V1_7 => cri_of_config_2(layout),
         Version::V2 => cri_of_config_3(layout),
     };
-    let described = match version {
-        Version::V1_6 | Version::V1_7 => String::new(),
-        Version::V2 => by_sandbox_api(),
+    let others = match version {
+        Version::V1_6 | Version::V1_7 => ours_again(CRI_2, Handler::WithoutOptions),
+        Version::V2 => {
+            ours_again(CRI_3, Handler::WithoutOptions)
+                + &ours_again(CRI_3, Handler::SandboxApi)
+                + "  sandboxer = \"shim\"\n"
+        }
     };
-    head + &cri + &our_handler(layout, version) + &described
+    head + &cri + &our_handler(layout, version) + &others
 }
 
-/// Our handler once more, by another name, for the Sandbox API. It names no
-/// configuration, which containerd up to 2.2 cannot pass on to such a handler's
-/// containers: the bed's is in containerd's environment.
-fn by_sandbox_api() -> String {
-    let (name, kind) = (
-        Handler::SandboxApi.name(),
-        Handler::SandboxApi.runtime_type(),
-    );
-    format!(
-        "[{CRI_3}.containerd.runtimes.{name}]\n  runtime_type = {kind:?}\n  sandboxer = \"shim\"\n"
-    )
+/// Our handler once more, by another name. It names no configuration, which
+/// containerd cannot pass on to every container: the bed's is in containerd's
+/// environment.
+fn ours_again(plugin: &str, handler: Handler) -> String {
+    let (name, kind) = (handler.name(), handler.runtime_type());
+    format!("[{plugin}.containerd.runtimes.{name}]\n  runtime_type = {kind:?}\n")
 }
 
 /// The handler exactly as a node gets it, told where the bed's configuration is.

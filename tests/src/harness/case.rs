@@ -18,6 +18,9 @@ pub enum Needs {
     BuiltIn,
     /// Something of containerd's Sandbox API.
     SandboxApi,
+    /// Pods with a user namespace, in a VM or not: containerd 1.7 cannot map the ids
+    /// of volumes, and makes such a pod's network only when the pod is there.
+    UserNamespaces,
 }
 
 /// One thing to be shown.
@@ -48,6 +51,7 @@ impl Case {
             Needs::Qemu => vm && driver == Driver::Qemu,
             Needs::BuiltIn => vm && driver == Driver::Auto,
             Needs::SandboxApi => vm && setup.version == Version::V2,
+            Needs::UserNamespaces => setup.version == Version::V2,
         }
     }
 }
@@ -59,6 +63,7 @@ macro_rules! cases {
     (@needs vm) => { $crate::harness::Needs::Vm };
     (@needs qemu) => { $crate::harness::Needs::Qemu };
     (@needs sandbox_api) => { $crate::harness::Needs::SandboxApi };
+    (@needs user_namespaces) => { $crate::harness::Needs::UserNamespaces };
     (@needs built_in) => { $crate::harness::Needs::BuiltIn };
     ($($needs:ident: $($function:ident),*);* $(;)?) => {
         /// What this file shows.

@@ -8,12 +8,10 @@ use ctl::cri::Client;
 use ctl::cri::stream::{Output, Session, Stdio};
 use ctl::cri::v1::{
     ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, Device, ImageSpec,
-    Int64Value, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext, Mount,
-    MountPropagation, NamespaceMode,
+    Int64Value, KeyValue, LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceOption,
 };
 use tokio::time::{Instant, sleep};
 
-use super::sandbox::namespaces;
 use super::{Limits, Logs, Pod};
 use crate::ctr::Ended;
 use crate::harness::patient;
@@ -37,13 +35,6 @@ pub fn container(name: &str, command: &[&str]) -> ContainerSpec {
         image: Some(image(images::BUSYBOX)),
         command: command.iter().map(|&word| word.to_owned()).collect(),
         log_path: format!("{name}.log"),
-        linux: Some(LinuxContainerConfig {
-            security_context: Some(LinuxContainerSecurityContext {
-                namespace_options: Some(namespaces(NamespaceMode::Pod)),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }),
         ..Default::default()
     })
 }
@@ -163,13 +154,25 @@ impl ContainerSpec {
     /// # Errors
     ///
     /// What the runtime answers.
-    pub async fn create(self, pod: &Pod) -> Result<Container> {
+    pub async fn create(mut self, pod: &Pod) -> Result<Container> {
+        self.join(pod.namespaces());
         let log = pod.logs.join(&self.0.log_path);
         let client = pod.client.clone();
         let id = client
             .create_container(&pod.id, self.0, pod.config.clone())
             .await?;
         Ok(Container { client, id, log })
+    }
+
+    /// As kubelet does it: the pod's namespaces are the container's, and the pod's
+    /// ids those of its mounts.
+    fn join(&mut self, namespaces: NamespaceOption) {
+        let ids = namespaces.userns_options.clone().unwrap_or_default();
+        for mount in &mut self.0.mounts {
+            mount.uid_mappings = ids.uids.clone();
+            mount.gid_mappings = ids.gids.clone();
+        }
+        self.security().namespace_options = Some(namespaces);
     }
 
     /// Creates and starts it.

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use ctl::cri::Client;
 use ctl::cri::stream::Forward;
 use ctl::cri::v1::{
-    DnsConfig, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus, PortMapping,
-    Protocol,
+    DnsConfig, IdMapping, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode,
+    NamespaceOption, PodSandboxConfig, PodSandboxFilter, PodSandboxMetadata, PodSandboxStatus,
+    PortMapping, Protocol, UserNamespace,
 };
 use ctl::state::read_records;
 use vmm_api::SandboxRecord;
@@ -52,7 +52,7 @@ pub fn pod(name: &str) -> PodSpec {
 }
 
 /// Each container with processes of its own; the rest is the pod's.
-pub(super) fn namespaces(network: NamespaceMode) -> NamespaceOption {
+fn namespaces(network: NamespaceMode) -> NamespaceOption {
     NamespaceOption {
         network: network.into(),
         pid: NamespaceMode::Container.into(),
@@ -114,6 +114,36 @@ impl PodSpec {
         self
     }
 
+    /// Gives it a user namespace, as kubelet does for `hostUsers: false`: 65536 ids,
+    /// its own 0 being the node's `first`.
+    #[must_use]
+    pub fn user_namespace(mut self, first: u32) -> Self {
+        let ids = vec![IdMapping {
+            container_id: 0,
+            host_id: first,
+            length: 1 << 16,
+        }];
+        let linux = self.config.linux.get_or_insert_default();
+        let security = linux.security_context.get_or_insert_default();
+        let namespaces = security.namespace_options.get_or_insert_default();
+        namespaces.userns_options = Some(UserNamespace {
+            mode: NamespaceMode::Pod.into(),
+            uids: ids.clone(),
+            gids: ids,
+        });
+        self
+    }
+
+    /// Has its containers share their processes.
+    #[must_use]
+    pub fn share_processes(mut self) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        let security = linux.security_context.get_or_insert_default();
+        let namespaces = security.namespace_options.get_or_insert_default();
+        namespaces.pid = NamespaceMode::Pod.into();
+        self
+    }
+
     /// Asks for the host's network.
     #[must_use]
     pub fn host_network(mut self) -> Self {
@@ -163,6 +193,14 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// What is the pod's is its containers' too.
+    pub(super) fn namespaces(&self) -> NamespaceOption {
+        let linux = self.config.linux.as_ref();
+        let security = linux.and_then(|linux| linux.security_context.as_ref());
+        let namespaces = security.and_then(|security| security.namespace_options.clone());
+        namespaces.unwrap_or_default()
+    }
+
     /// All its addresses.
     ///
     /// # Errors

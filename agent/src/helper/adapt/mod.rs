@@ -173,6 +173,7 @@ mod tests {
             container: "c1".into(),
             console: None,
             pid_namespace: None,
+            in_user_namespace: false,
         }
     }
 

@@ -7,15 +7,18 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType};
 
 use super::AdaptError;
 use crate::helper::Create;
+use crate::pod::namespaces::{self, Namespace};
 
 /// Rewrites the namespaces of `linux`. Whether the container gets a user
-/// namespace, which then confines what it may mount.
+/// namespace of its own, which then confines what it may mount.
 pub(super) fn adapt(linux: &mut Linux, order: &Create) -> Result<bool, AdaptError> {
     let asked = |kind| has(linux, kind);
     let mapped = linux.uid_mappings().iter().flatten().next().is_some();
     // Mappings make the namespace: a path to one of the host's leads nowhere.
     let user = asked(LinuxNamespaceType::User) && mapped;
-    if user && order.pid_namespace.is_some() {
+    // The pod's, to which its other namespaces belong, or one of its own.
+    let own = user && !order.in_user_namespace;
+    if own && order.pid_namespace.is_some() {
         return Err(AdaptError::SharedPidNamespace);
     }
     let pid = asked(LinuxNamespaceType::Pid) || order.pid_namespace.is_some();
@@ -25,7 +28,7 @@ pub(super) fn adapt(linux: &mut Linux, order: &Create) -> Result<bool, AdaptErro
         new(LinuxNamespaceType::Mount),
         new(LinuxNamespaceType::Cgroup),
     ];
-    namespaces.extend(user.then(|| new(LinuxNamespaceType::User)));
+    namespaces.extend(user.then(|| user_namespace(own)));
     namespaces.extend(time.then(|| new(LinuxNamespaceType::Time)));
     namespaces.extend(pid.then(|| pid_namespace(order.pid_namespace.as_deref())));
     linux.set_namespaces(Some(namespaces));
@@ -35,7 +38,7 @@ pub(super) fn adapt(linux: &mut Linux, order: &Create) -> Result<bool, AdaptErro
     if !time {
         linux.set_time_offsets(None);
     }
-    Ok(user)
+    Ok(own)
 }
 
 fn has(linux: &Linux, kind: LinuxNamespaceType) -> bool {
@@ -49,6 +52,13 @@ fn has(linux: &Linux, kind: LinuxNamespaceType) -> bool {
 fn new(kind: LinuxNamespaceType) -> LinuxNamespace {
     let mut namespace = LinuxNamespace::default();
     namespace.set_typ(kind);
+    namespace
+}
+
+fn user_namespace(own: bool) -> LinuxNamespace {
+    let mut namespace = new(LinuxNamespaceType::User);
+    let pods = || namespaces::path(Namespace::User);
+    namespace.set_path((!own).then(pods));
     namespace
 }
 
@@ -71,6 +81,7 @@ mod tests {
             container: "c1".into(),
             console: None,
             pid_namespace: pid_namespace.map(Into::into),
+            in_user_namespace: false,
         }
     }
 
