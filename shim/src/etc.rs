@@ -62,10 +62,18 @@ impl Etc {
     pub(crate) fn complete(&self, spec: &mut Spec) {
         let read_only = spec.root().as_ref().and_then(|root| root.readonly()) == Some(true);
         let mut mounts = spec.mounts().clone().unwrap_or_default();
+        // In a user namespace they are the pod's root's, as the files of the image.
+        let linux = spec.linux().as_ref();
+        let users = linux.and_then(|linux| linux.uid_mappings().clone());
+        let groups = linux.and_then(|linux| linux.gid_mappings().clone());
         for (name, path) in FILES {
             let there = mounts.iter().any(|m| m.destination() == Path::new(path));
             if !there {
-                mounts.push(bind(&self.folder.join(name), path, read_only));
+                let mut mount = bind(&self.folder.join(name), path, read_only);
+                mount
+                    .set_uid_mappings(users.clone())
+                    .set_gid_mappings(groups.clone());
+                mounts.push(mount);
             }
         }
         // One for each container is what a spec has for lack of a pod's.

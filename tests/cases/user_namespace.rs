@@ -125,7 +125,7 @@ async fn processes_are_shared_in_it(bed: &Bed) -> Result<()> {
         .ask(&["sh", "-c", "ps | grep -c '[s]leep 1111'"])
         .await?;
     assert_eq!(found, "1");
-    two.ask(&["sh", "-c", "kill -9 $(pidof sleep)"]).await?;
+    two.ask(&["pkill", "-9", "-f", "sleep 1111"]).await?;
     pod.remove().await
 }
 
