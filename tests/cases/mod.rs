@@ -1,5 +1,6 @@
 //! What is shown, one subject per file.
 
+mod cards;
 mod containers;
 mod ctr;
 mod ctr_exec;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         user_namespace::CASES,
         network::CASES,
         plugins::CASES,
+        cards::CASES,
         services::CASES,
         port_forward::CASES,
         restart::CASES,

@@ -26,10 +26,10 @@ cases![
 ];
 
 /// Bytes that go there and back where a few would do.
-const SOME: u64 = 1 << 20;
+pub(super) const SOME: u64 = 1 << 20;
 
 /// A pod that answers traffic, and can be asked what its network is.
-async fn serving(bed: &Bed, name: &str) -> Result<(Pod, Container)> {
+pub(super) async fn serving(bed: &Bed, name: &str) -> Result<(Pod, Container)> {
     let pod = pod(name).run(bed).await?;
     let server = with_node_programs(traffic::server("main")?);
     let container = server.start(&pod).await?;
@@ -52,7 +52,7 @@ async fn reached_from_node(pod: &Pod) -> Result<()> {
 }
 
 /// `from` reaches all addresses of the pod.
-async fn reached_from(from: &Container, pod: &Pod) -> Result<()> {
+pub(super) async fn reached_from(from: &Container, pod: &Pod) -> Result<()> {
     for address in pod.addresses().await? {
         let echo = [PROGRAM, "echo", &address, &SOME.to_string()];
         from.ask(&echo).await?;
@@ -87,7 +87,7 @@ fn bridge_and(bed: &Bed, name: &'static str, commands: &str) -> Result<Network> 
     Ok(Network::new(name, bridge).then(json!({"type": "commands"})))
 }
 
-fn expect(view: &View, lines: &[&[&str]]) -> Result<()> {
+pub(super) fn expect(view: &View, lines: &[&[&str]]) -> Result<()> {
     for words in lines {
         ensure!(view.has(words), "no line has {words:?} in {view:#?}");
     }

@@ -23,6 +23,7 @@ pub mod network_view;
 pub mod node;
 pub mod operator;
 pub mod pod;
+pub mod segment;
 pub mod task;
 pub mod terminal;
 pub mod traffic;

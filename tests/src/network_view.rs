@@ -108,7 +108,13 @@ pub fn with_node_programs(spec: ContainerSpec) -> ContainerSpec {
 /// There is another number of pods.
 pub fn namespace() -> Result<PathBuf> {
     let entries = fs::read_dir("/run/netns").context("list network namespaces")?;
-    let all: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    // By containerd's name for them: cases make namespaces too.
+    let of_pod = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("cni-");
+    let all: Vec<_> = entries
+        .flatten()
+        .filter(of_pod)
+        .map(|entry| entry.path())
+        .collect();
     match &all[..] {
         [only] => Ok(only.clone()),
         all => anyhow::bail!("there are {} pods with a network", all.len()),

@@ -104,7 +104,7 @@ fn command(layout: &Layout, packages: &Packages, product: &Product) -> Result<Co
         .arg("--config")
         .arg(layout.containerd_config())
         .env_clear()
-        .env("PATH", search_path(packages, product))
+        .env("PATH", search_path(layout, packages, product))
         .env("HOME", "/root")
         .env("TMPDIR", layout.tmp())
         .env(config::PATH_VARIABLE, layout.shim_config())
@@ -116,8 +116,13 @@ fn command(layout: &Layout, packages: &Packages, product: &Product) -> Result<Co
 }
 
 /// Our shim first, then containerd's programs, then the host's.
-pub(super) fn search_path(packages: &Packages, product: &Product) -> OsString {
-    let own = [product.bin.clone(), packages.bin(), packages.runc()];
+pub(super) fn search_path(layout: &Layout, packages: &Packages, product: &Product) -> OsString {
+    let own = [
+        product.bin.clone(),
+        packages.bin(),
+        packages.runc(),
+        layout.programs(),
+    ];
     let host = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let all = own.into_iter().chain(env::split_paths(host));
     env::join_paths(all).unwrap_or_else(|_| host.into())

@@ -20,6 +20,8 @@ impl Layout {
         let folders = [
             layout.cni(),
             layout.cni_plugins(),
+            layout.more_settings(),
+            layout.programs(),
             layout.logs(),
             layout.tmp(),
         ];
@@ -83,6 +85,16 @@ impl Layout {
 
     pub(super) fn containerd_config(&self) -> PathBuf {
         self.folder.join("containerd.toml")
+    }
+
+    /// Files here add to [`Self::containerd_config`].
+    pub(super) fn more_settings(&self) -> PathBuf {
+        self.folder.join("containerd.d")
+    }
+
+    /// Programs of the bed's own.
+    pub(super) fn programs(&self) -> PathBuf {
+        self.folder.join("programs")
     }
 
     pub(super) fn opt(&self) -> PathBuf {

@@ -6,6 +6,7 @@ mod containerd;
 mod driver;
 mod handler;
 mod layout;
+mod more_settings;
 mod network;
 mod packages;
 mod product;
@@ -30,6 +31,7 @@ use containerd::Containerd;
 pub use driver::Driver;
 pub use handler::Handler;
 pub use layout::Layout;
+pub use more_settings::MoreSettings;
 pub use network::{Network, Networks, addresses};
 pub use packages::Packages;
 pub use product::Product;
@@ -165,7 +167,7 @@ impl Bed {
         vec![
             (
                 "PATH",
-                containerd::search_path(&self.packages, &self.product),
+                containerd::search_path(&self.layout, &self.packages, &self.product),
             ),
             ("CONTAINERD_ADDRESS", socket.into()),
             ("CONTAINERD_NAMESPACE", "k8s.io".into()),

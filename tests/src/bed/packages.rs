@@ -19,11 +19,28 @@ const TOOLS: &[&str] = &[
     "busybox-static/bookworm",
 ];
 
+/// What the snapshotter `erofs` makes its layers with, and the libraries of the
+/// suite that has it: it runs with those, whatever the host has.
+const EROFS: &[&str] = &[
+    "erofs-utils/trixie",
+    "libc6/trixie",
+    "libdeflate0/trixie",
+    "liblz4-1/trixie",
+    "liblzma5/trixie",
+    "libpcre2-8-0/trixie",
+    "libselinux1/trixie",
+    "libuuid1/trixie",
+    "libxxhash0/trixie",
+    "libzstd1/trixie",
+    "zlib1g/trixie",
+];
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Packages {
     containerd: PathBuf,
     tools: PathBuf,
+    erofs: PathBuf,
 }
 
 impl Packages {
@@ -37,11 +54,15 @@ impl Packages {
     pub fn fetch(version: Version, progress: impl Fn(&str)) -> Result<Self> {
         let cache = cache()?;
         let containerd = cache.join(version.prefix());
-        let tools = cache.join("tools");
-        let found = Self { containerd, tools };
+        let found = Self {
+            containerd,
+            tools: cache.join("tools"),
+            erofs: cache.join("erofs"),
+        };
         // Each appears as a whole: what is there is complete, and may be on a
         // disk that cannot be written to.
-        if !found.containerd.exists() || !found.tools.exists() {
+        let all = [&found.containerd, &found.tools, &found.erofs];
+        if !all.iter().all(|folder| folder.exists()) {
             found.complete(&cache, version, &progress)?;
         }
         found.check(version)?;
@@ -57,6 +78,7 @@ impl Packages {
         let targets = [
             (&self.containerd, &[package.as_str()][..]),
             (&self.tools, TOOLS),
+            (&self.erofs, EROFS),
         ];
         for (target, packages) in targets {
             if !target.exists() {
@@ -86,6 +108,17 @@ impl Packages {
     #[must_use]
     pub fn cni(&self) -> PathBuf {
         self.tools.join("usr/lib/cni")
+    }
+
+    /// A script that is `mkfs.erofs`.
+    pub(super) fn mkfs_erofs(&self) -> String {
+        let root = self.erofs.join("usr");
+        let libraries = root.join("lib/x86_64-linux-gnu");
+        let (root, libraries) = (root.display(), libraries.display());
+        format!(
+            "#!/bin/sh\nexec {libraries}/ld-linux-x86-64.so.2 --library-path {libraries} \
+             {root}/bin/mkfs.erofs \"$@\"\n"
+        )
     }
 
     /// A static busybox.

@@ -1,7 +1,7 @@
 //! What the bed's programs are told: containerd, CNI, and the shim.
 
-use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -44,7 +44,16 @@ pub(super) fn write(
     for (path, text) in files {
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     }
+    mkfs_erofs(layout, packages)?;
     scratch_file(layout, packages)
+}
+
+/// A program that containerd finds by its name.
+fn mkfs_erofs(layout: &Layout, packages: &Packages) -> Result<()> {
+    let path = layout.programs().join("mkfs.erofs");
+    fs::write(&path, packages.mkfs_erofs())
+        .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o755)))
+        .with_context(|| format!("write {}", path.display()))
 }
 
 /// What the snapshotter `blockfile` begins every snapshot with: an empty file system.
@@ -111,10 +120,19 @@ fn our_handler(layout: &Layout, version: Version) -> String {
     format!("{handler}\n[{plugin}.containerd.runtimes.{name}.options]\n  ConfigPath = {config:?}\n")
 }
 
+/// Of containerd's configuration files.
+pub(super) fn number(version: Version) -> u32 {
+    match version {
+        Version::V1_6 | Version::V1_7 => 2,
+        Version::V2 => 3,
+    }
+}
+
 fn head(layout: &Layout, version: Version) -> String {
-    let number = if version == Version::V2 { 3 } else { 2 };
+    let number = number(version);
     format!(
         r#"version = {number}
+imports = ["{more}/*.toml"]
 root = {root:?}
 state = {state:?}
 [grpc]
@@ -129,6 +147,7 @@ state = {state:?}
   scratch_file = {scratch:?}
   fs_type = "ext4"
 "#,
+        more = layout.more_settings().display(),
         root = layout.root(),
         state = layout.state(),
         socket = layout.socket(),

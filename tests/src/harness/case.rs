@@ -3,6 +3,7 @@
 use anyhow::Result;
 use futures::future::LocalBoxFuture;
 
+use super::Feature;
 use crate::bed::{Bed, Driver, Setup, Version};
 
 /// What a case is about.
@@ -16,6 +17,8 @@ pub enum Needs {
     Qemu,
     /// Something of the built-in VMM as the driver.
     BuiltIn,
+    /// Something that containerd has from 2.x on.
+    Containerd2,
     /// Something of containerd's Sandbox API.
     SandboxApi,
     /// Pods with a user namespace, in a VM or not: containerd 1.7 cannot map the ids
@@ -29,6 +32,8 @@ pub struct Case {
     pub path: &'static str,
     /// Which handlers it holds for.
     pub needs: Needs,
+    /// What the kernel has to have beside what every host's has.
+    pub kernel: Option<Feature>,
     /// Shows it, or tells what is different.
     pub run: for<'a> fn(&'a Bed) -> LocalBoxFuture<'a, Result<()>>,
 }
@@ -50,31 +55,41 @@ impl Case {
             Needs::Vm => vm,
             Needs::Qemu => vm && driver == Driver::Qemu,
             Needs::BuiltIn => vm && driver == Driver::Auto,
+            Needs::Containerd2 => setup.version == Version::V2,
             Needs::SandboxApi => vm && setup.version == Version::V2,
             Needs::UserNamespaces => setup.version == Version::V2,
         }
     }
 }
 
-/// The cases of a file: `cases![any: a, b; vm: c]`, functions of the form
+/// The cases of a file: `cases![any: a, b; vm with Macvlan: c]`, functions of the form
 /// `async fn(&Bed) -> anyhow::Result<()>`, below what they need.
 macro_rules! cases {
     (@needs any) => { $crate::harness::Needs::AnyRuntime };
     (@needs vm) => { $crate::harness::Needs::Vm };
     (@needs qemu) => { $crate::harness::Needs::Qemu };
+    (@needs containerd_2) => { $crate::harness::Needs::Containerd2 };
     (@needs sandbox_api) => { $crate::harness::Needs::SandboxApi };
     (@needs user_namespaces) => { $crate::harness::Needs::UserNamespaces };
     (@needs built_in) => { $crate::harness::Needs::BuiltIn };
-    ($($needs:ident: $($function:ident),*);* $(;)?) => {
+    (@part $needs:expr, $kernel:expr, $($function:ident),*) => {
+        &[$($crate::harness::Case {
+            path: concat!(module_path!(), "::", stringify!($function)),
+            needs: $needs,
+            kernel: $kernel,
+            run: |bed| Box::pin($function(bed)),
+        }),*]
+    };
+    (@kernel) => { None };
+    (@kernel $feature:ident) => { Some($crate::harness::Feature::$feature) };
+    ($($needs:ident $(with $feature:ident)?: $($function:ident),*);* $(;)?) => {
         /// What this file shows.
         pub(super) const CASES: &[&[$crate::harness::Case]] = &[
-            $(&[
-                $($crate::harness::Case {
-                    path: concat!(module_path!(), "::", stringify!($function)),
-                    needs: $crate::harness::cases!(@needs $needs),
-                    run: |bed| Box::pin($function(bed)),
-                }),*
-            ]),*
+            $($crate::harness::cases!(
+                @part $crate::harness::cases!(@needs $needs),
+                $crate::harness::cases!(@kernel $($feature)?),
+                $($function),*
+            )),*
         ];
     };
 }

@@ -9,6 +9,7 @@ use lab::{Ending, Lab, Program};
 
 use super::{arguments, list, prepare};
 use crate::bed::Setup;
+use crate::harness::kernel::Kernel;
 use crate::harness::selection::Selection;
 
 /// All cases take less, on a busy host too; each has its own limit.
@@ -22,7 +23,7 @@ const PREFIX: &str = "KATA_MSHV_";
 
 pub(super) fn run(setup: Setup, chosen: &'static [&'static str]) -> Result<ExitCode> {
     let arguments = arguments();
-    let selection = Selection::new(setup, Some(chosen))?;
+    let selection = Selection::new(setup, Kernel::Labs, Some(chosen))?;
     if arguments.list || !selection.leaves_any(&arguments) {
         return Ok(list(&arguments, selection));
     }

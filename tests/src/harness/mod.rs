@@ -4,6 +4,7 @@
 mod case;
 mod figures;
 mod in_lab;
+mod kernel;
 mod pace;
 mod run;
 mod selection;
@@ -20,6 +21,8 @@ use crate::{cases, isolation};
 pub(crate) use case::cases;
 pub use case::{Case, Needs};
 pub use figures::figure;
+pub use kernel::Feature;
+use kernel::Kernel;
 pub use pace::patient;
 use run::Runner;
 use selection::Selection;
@@ -70,7 +73,7 @@ fn arguments() -> Arguments {
 
 fn serve(setup: Setup, chosen: Option<&'static [&'static str]>) -> Result<ExitCode> {
     let arguments = arguments();
-    let selection = Selection::new(setup, chosen)?;
+    let selection = Selection::new(setup, Kernel::Running, chosen)?;
     if arguments.list || !selection.leaves_any(&arguments) {
         return Ok(list(&arguments, selection));
     }

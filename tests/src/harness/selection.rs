@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use libtest_mimic::Arguments;
 
 use super::Case;
+use super::kernel::Kernel;
 use crate::bed::Setup;
 use crate::cases;
 
@@ -16,20 +17,29 @@ const ALL: &str = "KATA_MSHV_E2E_ALL";
 #[derive(Clone, Copy)]
 pub(super) struct Selection {
     setup: Setup,
+    kernel: Kernel,
     /// Names, or beginnings of names; all cases if there are none.
     chosen: Option<&'static [&'static str]>,
 }
 
 impl Selection {
     /// `chosen` is heeded where the environment does not ask for all.
-    pub(super) fn new(setup: Setup, chosen: Option<&'static [&'static str]>) -> Result<Self> {
+    pub(super) fn new(
+        setup: Setup,
+        kernel: Kernel,
+        chosen: Option<&'static [&'static str]>,
+    ) -> Result<Self> {
         let every = || cases::all().map(Case::name);
         for name in chosen.unwrap_or_default() {
             let known = every().any(|case| case.starts_with(name));
             ensure!(known, "{name:?} is chosen, and is no case");
         }
         let chosen = chosen.filter(|_| env::var_os(ALL).is_none());
-        Ok(Self { setup, chosen })
+        Ok(Self {
+            setup,
+            kernel,
+            chosen,
+        })
     }
 
     pub(super) fn includes(&self, case: &Case) -> bool {
@@ -37,7 +47,7 @@ impl Selection {
             let name = case.name();
             names.iter().any(|chosen| name.starts_with(chosen))
         });
-        chosen && case.holds_for(self.setup)
+        chosen && case.holds_for(self.setup) && self.kernel.has(case.kernel)
     }
 
     /// Whether the command line leaves any. As libtest: filters are substrings
