@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ctl::cri::v1::MountPropagation::PropagationPrivate;
@@ -119,13 +120,15 @@ async fn written_volumes_have_the_pods_ids(bed: &Bed) -> Result<()> {
 
 async fn processes_are_shared_in_it(bed: &Bed) -> Result<()> {
     let pod = confined(bed, "shared").share_processes().run(bed).await?;
-    let _one = container("one", &["sleep", "1111"]).start(&pod).await?;
+    let one = container("one", &["sleep", "1111"]).start(&pod).await?;
     let two = ContainerSpec::idle("two").start(&pod).await?;
     let found = two
         .ask(&["sh", "-c", "ps | grep -c '[s]leep 1111'"])
         .await?;
     assert_eq!(found, "1");
-    two.ask(&["pkill", "-9", "-f", "sleep 1111"]).await?;
+    let kill = "ps | grep '[s]leep 1111' | while read pid rest; do kill -9 $pid; done";
+    two.ask(&["sh", "-c", kill]).await?;
+    one.exit_code(Duration::from_secs(10)).await?;
     pod.remove().await
 }
 
