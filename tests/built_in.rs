@@ -10,6 +10,7 @@ const IN_LAB: &[&str] = &[
     "ctr::terminal_has_the_size_of_ours",
     "ctr_exec::exit_codes",
     "lifecycle::states",
+    "clock::",
     "exec::stream_large_input_comes_back",
     "exec::many_at_once",
     "logs::all_of_a_large_output",

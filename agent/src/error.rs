@@ -5,6 +5,7 @@ use protocol::{Code, Failure, Id, InvalidId};
 
 use crate::container::{Action, CgroupError, State};
 use crate::disk::DiskError;
+use crate::huge_pages::HugePagesError;
 use crate::memory::MemoryError;
 use crate::network::NetworkError;
 use crate::pod::PodError;
@@ -61,6 +62,8 @@ pub(crate) enum AgentError {
     #[error(transparent)]
     Memory(#[from] MemoryError),
     #[error(transparent)]
+    HugePages(#[from] HugePagesError),
+    #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -90,6 +93,7 @@ impl AgentError {
             Self::Pod(PodError::Namespaces(failure)) => failure.code,
             Self::Processors(error) => error.code(),
             Self::Memory(error) => error.code(),
+            Self::HugePages(error) => error.code(),
             Self::Io(..) | Self::Pod(_) => Code::Internal,
             Self::Cgroup(error) => error.code(),
             Self::Disk(error) => error.code(),

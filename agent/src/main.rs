@@ -13,6 +13,7 @@
 //!            ├── disk
 //!            ├── processors
 //!            ├── memory
+//!            ├── huge_pages
 //!            ├── volumes
 //!            └── events ──> host
 //! ```
@@ -25,6 +26,7 @@ mod events;
 mod guest;
 mod helper;
 mod helpers;
+mod huge_pages;
 mod init;
 mod log;
 mod memory;

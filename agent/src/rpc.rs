@@ -11,11 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream;
 use protocol::agent::{
-    AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest, ContainerRequest,
-    ContainerStatsResponse, CopiedVolume, CreateContainerRequest, CreateSandboxRequest,
-    DetachDiskRequest, Empty, Event, ExecProcessRequest, HelloRequest, HelloResponse,
-    ListProcessesResponse, ProcessRequest, ProcessStarted, ResizeTerminalRequest,
-    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest,
+    AdjustClockRequest, AdjustClockResponse, AttachDiskRequest, AttachDiskResponse,
+    AwaitMemoryRequest, ContainerRequest, ContainerStatsResponse, CopiedVolume,
+    CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty, Event,
+    ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
+    ProcessStarted, ResizeTerminalRequest, SetHugePagesRequest, SetProcessorsRequest,
+    SignalProcessRequest, UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::{Agent, create_agent};
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -133,6 +134,27 @@ impl Agent for Service {
                 .map(empty)
         };
         self.run(wait).await
+    }
+
+    async fn adjust_clock(
+        &self,
+        _: &TtrpcContext,
+        request: AdjustClockRequest,
+    ) -> Result<AdjustClockResponse> {
+        let adjust = |sandbox: Arc<Sandbox>| async move { sandbox.adjust_clock(request.by_ns) };
+        Ok(AdjustClockResponse {
+            wall_clock_ns: self.run(adjust).await?,
+            ..Default::default()
+        })
+    }
+
+    async fn set_huge_pages(
+        &self,
+        _: &TtrpcContext,
+        request: SetHugePagesRequest,
+    ) -> Result<Empty> {
+        self.run(|sandbox| async move { sandbox.set_huge_pages(request).await.map(empty) })
+            .await
     }
 
     async fn forget_files(&self, _: &TtrpcContext, _: Empty) -> Result<Empty> {

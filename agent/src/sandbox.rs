@@ -8,7 +8,7 @@ use protocol::Id;
 use protocol::agent::{
     AttachDiskResponse, ContainerStatsResponse, CopiedVolume, CreateContainerRequest,
     CreateSandboxRequest, Event, ExecProcessRequest, HelloResponse, ResizeTerminalRequest,
-    SignalProcessRequest, UpdateContainerRequest,
+    SetHugePagesRequest, SignalProcessRequest, UpdateContainerRequest,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::Timespec;
@@ -19,9 +19,10 @@ use crate::disk::Disks;
 use crate::error::AgentError;
 use crate::events::Events;
 use crate::helpers::Helpers;
+use crate::huge_pages::HugePages;
 use crate::memory::Memory;
 use crate::oom::OomWatch;
-use crate::pod::{self, PidNamespace, Share};
+use crate::pod::{self, PidNamespace, PodError, Share};
 use crate::processors;
 use crate::reaper::{self, Reaper};
 use crate::registry::{Entry, Registry};
@@ -48,6 +49,7 @@ pub(crate) struct Sandbox {
     created: AtomicBool,
     started: Timespec,
     memory: Memory,
+    huge_pages: HugePages,
     share: Share,
     volumes: Volumes,
 }
@@ -77,6 +79,7 @@ impl Sandbox {
             created,
             started,
             memory: Memory::at_boot(),
+            huge_pages: HugePages::default(),
             share: Share::default(),
             volumes: Volumes::default(),
         })
@@ -135,6 +138,17 @@ impl Sandbox {
         Ok(self.memory.await_added(added_mib, patience).await?)
     }
 
+    /// Moves the wall clock; what it says then.
+    pub(crate) fn adjust_clock(&self, by_ns: i64) -> Result<u64> {
+        Ok(pod::adjust_clock(by_ns).map_err(PodError::Clock)?)
+    }
+
+    /// Keeps huge pages for containers.
+    pub(crate) async fn set_huge_pages(&self, request: SetHugePagesRequest) -> Result<()> {
+        self.huge_pages.keep(request.pages).await?;
+        Ok(pod::limit_memory(request.memory_max)?)
+    }
+
     /// Has the kernel forget files that nobody uses.
     pub(crate) async fn forget_files(&self) -> Result<()> {
         Ok(pod::forget_files().await?)
@@ -174,7 +188,12 @@ impl Sandbox {
         let copied = std::mem::take(&mut request.copied_volumes);
         let memory = std::mem::take(&mut request.memory_volumes);
         self.volumes.provide(copied, memory).await?;
-        let container = container::create(id, request, Arc::clone(&self.services)).await?;
+        let joined = match request.processes_of.as_str() {
+            "" => None,
+            other => Some(self.container(other)?.pid_namespace()?),
+        };
+        let services = Arc::clone(&self.services);
+        let container = container::create(id, request, joined, services).await?;
         let pid = container.pid();
         reservation.fill(container);
         Ok(pid)

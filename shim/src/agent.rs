@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use protocol::agent::{
-    AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest, ContainerRequest,
-    ContainerStatsResponse, CopiedVolume, CreateContainerRequest, CreateSandboxRequest,
-    DetachDiskRequest, Empty, Event, ExecProcessRequest, HelloRequest, HelloResponse,
-    ProcessRequest, ResizeTerminalRequest, SetProcessorsRequest, SignalProcessRequest,
-    UpdateContainerRequest,
+    AdjustClockRequest, AttachDiskRequest, AttachDiskResponse, AwaitMemoryRequest,
+    ContainerRequest, ContainerStatsResponse, CopiedVolume, CreateContainerRequest,
+    CreateSandboxRequest, DetachDiskRequest, Empty, Event, ExecProcessRequest, HelloRequest,
+    HelloResponse, ProcessRequest, ResizeTerminalRequest, SetHugePagesRequest,
+    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::AgentClient;
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -124,6 +124,26 @@ impl Agent {
         };
         self.client
             .await_memory(deadline(), &request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
+    }
+
+    /// Moves the guest's wall clock by so many nanoseconds; what it says then, in
+    /// nanoseconds since the epoch.
+    pub(crate) async fn adjust_clock(&self, by_ns: i64) -> Result<u64> {
+        let request = AdjustClockRequest {
+            by_ns,
+            ..Default::default()
+        };
+        let answer = self.client.adjust_clock(deadline(), &request).await?;
+        Ok(answer.wall_clock_ns)
+    }
+
+    /// Has the guest's kernel keep huge pages for containers.
+    pub(crate) async fn set_huge_pages(&self, request: &SetHugePagesRequest) -> Result<()> {
+        self.client
+            .set_huge_pages(deadline(), request)
             .await
             .map(drop)
             .map_err(Failure::from)

@@ -54,6 +54,7 @@ impl Coded for ResizeError {
     fn code(&self) -> Code {
         match self {
             Self::TooLarge(_) | Self::NoRoom { .. } => Code::ResourceExhausted,
+            Self::Bound(error) => error.code(),
             Self::Machine { source, .. } => adjust(source),
             // Slow, or at odds with its own memory: nobody's mistake.
             Self::Guest { source, .. } => match source.code {
@@ -86,7 +87,7 @@ fn adjust(error: &AdjustError) -> Code {
 impl Coded for CgroupError {
     fn code(&self) -> Code {
         match self {
-            Self::TooSmall { .. } => Code::FailedPrecondition,
+            Self::TooSmall { .. } | Self::HugePages { .. } => Code::FailedPrecondition,
             _ => Code::Internal,
         }
     }
@@ -97,7 +98,7 @@ impl Coded for SpecError {
         match self {
             Self::Read { .. } | Self::Json { .. } => Code::InvalidArgument,
             Self::NoRoot | Self::NoProcess | Self::Bidirectional { .. } => Code::InvalidArgument,
-            Self::HugePages { .. } => Code::InvalidArgument,
+            Self::HugePages { .. } => Code::FailedPrecondition,
             Self::Below { .. } | Self::Volume { .. } => Code::Internal,
             Self::Share(_) => Code::FailedPrecondition,
             Self::Encode(_) | Self::Write { .. } => Code::Internal,

@@ -23,6 +23,7 @@ mod devices;
 mod etc;
 mod failure;
 mod host_cgroup;
+mod huge_pages;
 mod ids;
 mod info;
 mod jail;

@@ -3,6 +3,8 @@
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
+use crate::huge_pages::HugePages;
+
 const MIB: u64 = 1 << 20;
 
 /// vCPUs and memory of a VM.
@@ -10,6 +12,8 @@ const MIB: u64 = 1 << 20;
 pub(crate) struct Size {
     pub(crate) vcpus: u32,
     pub(crate) memory_mib: u64,
+    /// What of the memory is in huge pages.
+    pub(crate) huge_pages: HugePages,
 }
 
 /// Limits of a container, or of several. Zero means no limit.
@@ -19,6 +23,8 @@ pub(crate) struct Limits {
     pub(crate) cpu: u64,
     /// Bytes.
     pub(crate) memory: u64,
+    /// On top of `memory`, as Kubernetes counts it.
+    pub(crate) huge_pages: HugePages,
 }
 
 /// In the units of [`Limits::cpu`].
@@ -63,7 +69,11 @@ impl Limits {
         };
         let cpu = cpus(number(CPU_QUOTA)?, number(CPU_PERIOD)?);
         let memory = number(MEMORY)?;
-        Ok(Self { cpu, memory })
+        Ok(Self {
+            cpu,
+            memory,
+            huge_pages: HugePages::default(),
+        })
     }
 
     /// The limits of a container.
@@ -83,6 +93,17 @@ impl Limits {
         Self {
             cpu: quota.map_or(self.cpu, |quota| cpus(quota, period)),
             memory: memory.unwrap_or(self.memory),
+            huge_pages: self
+                .huge_pages
+                .with(resources.hugepage_limits().as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// Without what is in huge pages.
+    pub(crate) fn without_huge_pages(self) -> Self {
+        Self {
+            huge_pages: HugePages::default(),
+            ..self
         }
     }
 
@@ -90,6 +111,7 @@ impl Limits {
         Self {
             cpu: self.cpu.saturating_add(other.cpu),
             memory: self.memory.saturating_add(other.memory),
+            huge_pages: self.huge_pages.plus(other.huge_pages),
         }
     }
 
@@ -97,6 +119,7 @@ impl Limits {
         Self {
             cpu: self.cpu.saturating_sub(other.cpu),
             memory: self.memory.saturating_sub(other.memory),
+            huge_pages: self.huge_pages.minus(other.huge_pages),
         }
     }
 
@@ -105,6 +128,7 @@ impl Limits {
         Self {
             cpu: self.cpu.max(other.cpu),
             memory: self.memory.max(other.memory),
+            huge_pages: self.huge_pages.max(other.huge_pages),
         }
     }
 
@@ -126,13 +150,16 @@ impl Size {
     /// `base` plus `limits`, refused above the configured maximum.
     pub(crate) fn of(guest: &config::Guest, limits: &Limits) -> Result<Self, SizingError> {
         let vcpus = u64::from(guest.default_vcpus).saturating_add(limits.cpus());
-        let memory = u64::from(guest.default_memory_mib).saturating_add(limits.memory / MIB);
+        let huge_pages = limits.huge_pages;
+        let memory = (limits.memory / MIB).saturating_add(huge_pages.bytes() / MIB);
+        let memory = memory.saturating_add(guest.default_memory_mib.into());
         let max_memory = u64::from(guest.max_memory_mib);
         within(vcpus, guest.max_vcpus.into(), "vCPUs", "guest.max_vcpus")?;
         within(memory, max_memory, "MiB", "guest.max_memory_mib")?;
         Ok(Self {
             vcpus: u32::try_from(vcpus).unwrap_or(guest.max_vcpus),
             memory_mib: memory,
+            huge_pages,
         })
     }
 }
@@ -215,11 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn huge_pages_are_memory_on_top() {
+        let resources = r#"{"memory": {"limit": 33554432},
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 67108864}]}"#;
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+        let limits = Limits::default().with(&resources);
+        let size = Size::of(&config::Guest::default(), &limits).unwrap();
+        assert_eq!((size.memory_mib, size.huge_pages.bytes() >> 20), (2144, 64));
+        let without = limits.without_huge_pages();
+        let size = Size::of(&config::Guest::default(), &without).unwrap();
+        assert_eq!((size.memory_mib, size.huge_pages.bytes()), (2080, 0));
+    }
+
+    #[test]
     fn an_update_changes_what_it_names() {
         let resources = |json: &str| serde_json::from_str::<LinuxResources>(json).unwrap();
         let before = Limits {
             cpu: 5,
             memory: 1 << 30,
+            ..Limits::default()
         };
         let after = before.with(&resources(r#"{"cpu": {"quota": 50000}}"#));
         assert_eq!((after.cpu, after.memory), (500_000_000, 1 << 30));
@@ -233,7 +274,7 @@ mod tests {
     fn three_thirds_are_one() {
         let third = Limits {
             cpu: cpus(100_000, 300_000),
-            memory: 0,
+            ..Limits::default()
         };
         assert_eq!(third.plus(third).plus(third).cpus(), 1);
     }
@@ -244,7 +285,7 @@ mod tests {
             quota in any::<u64>(), period in any::<u64>(), memory in any::<u64>()
         ) {
             let guest = config::Guest::default();
-            let limits = Limits { cpu: cpus(quota, period), memory };
+            let limits = Limits { cpu: cpus(quota, period), memory, ..Limits::default() };
             if let Ok(size) = Size::of(&guest, &limits) {
                 prop_assert!((guest.default_vcpus..=guest.max_vcpus).contains(&size.vcpus));
                 prop_assert!(size.memory_mib >= guest.default_memory_mib.into());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, Handler};
 use crate::harness::{cases, figure};
 use crate::pod::{ContainerSpec, Limits, container, pod};
 
@@ -15,6 +15,7 @@ cases![
     vm: every_process_is_in_it,
     page_cache_stays_within_its_limit,
     containers_follow_its_limit,
+    figures_of_the_sandbox_are_the_groups,
     one_without_room_for_a_vm_is_refused
 ];
 
@@ -92,6 +93,41 @@ async fn containers_follow_its_limit(bed: &Bed) -> Result<()> {
     container.update(limits(192)).await?;
     container.ask(&take).await?;
     assert_eq!(parent.killed()?, 0);
+    pod.remove().await
+}
+
+/// The sandbox's are those of all of the pod: what its containers use, and its VM.
+async fn figures_of_the_sandbox_are_the_groups(bed: &Bed) -> Result<()> {
+    let parent = Parent::make("kubepods/podfive", None)?;
+    let pod = pod("summed").cgroup_parent(parent.path()).run(bed).await?;
+    let main = ContainerSpec::idle("main").start(&pod).await?;
+    main.ask(&[
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/dev/shm/held bs=1M count=60",
+    ])
+    .await?;
+    let (_, of_container) = main.usage().await?;
+    if bed.handler == Handler::SandboxApi {
+        // Its sandbox is no task, of which `ctr` could ask.
+        return pod.remove().await;
+    }
+    let table = bed
+        .ctr_in("k8s.io")
+        .done(&["task", "metrics", &pod.id])
+        .await?;
+    let row = table.lines().find(|line| line.starts_with("memory.usage"));
+    let told: Option<u64> = row.and_then(|row| row.split_whitespace().nth(1)?.parse().ok());
+    let told = told.with_context(|| format!("no memory.usage in:\n{table}"))?;
+    let counted = parent.used()?;
+    ensure!(
+        told.abs_diff(counted) < 16 << 20,
+        "{told} bytes were told, and the host counts {counted}"
+    );
+    ensure!(
+        told > of_container + (32 << 20),
+        "{told} is not more than a container's"
+    );
     pod.remove().await
 }
 

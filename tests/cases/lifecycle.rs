@@ -1,8 +1,8 @@
 //! A pod from its start to its removal, through CRI.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ctl::cri::v1::{ContainerState, PodSandboxState};
 
 use crate::bed::Bed;
@@ -13,7 +13,7 @@ use crate::pod::{ContainerSpec, container, pod};
 const SOON: Duration = Duration::from_secs(20);
 
 cases![
-    any: states, hostname, clock, environment, usage_grows, removed_while_running
+    any: states, hostname, environment, usage_grows, removed_while_running
 ];
 
 async fn states(bed: &Bed) -> Result<()> {
@@ -46,28 +46,6 @@ async fn hostname(bed: &Bed) -> Result<()> {
     let container = ContainerSpec::idle("main").start(&pod).await?;
     assert_eq!(container.ask(&["hostname"]).await?, "hostname");
     pod.remove().await
-}
-
-/// A guest's clock is set when it is up, and not to when its start began.
-async fn clock(bed: &Bed) -> Result<()> {
-    let pod = pod("clock").run(bed).await?;
-    let container = ContainerSpec::idle("main").start(&pod).await?;
-    let before = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let look = "touch /dev/shm/now && stat -c '%Y %y' /dev/shm/now";
-    let answer = container.ask(&["sh", "-c", look]).await?;
-    let late = before.saturating_sub(stamp(&answer).context(answer.clone())?);
-    assert!(
-        late < Duration::from_millis(500),
-        "{late:?} behind: {answer}"
-    );
-    pod.remove().await
-}
-
-/// `<seconds since 1970> <date> <time>.<nanoseconds> <zone>`.
-fn stamp(text: &str) -> Option<Duration> {
-    let seconds = text.split(' ').next()?.parse().ok()?;
-    let fraction = text.split('.').nth(1)?.split(' ').next()?;
-    Some(Duration::new(seconds, fraction.parse().ok()?))
 }
 
 async fn environment(bed: &Bed) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Volumes in memory: emptyDir of medium Memory, `/dev/shm`, huge pages.
+//! Volumes in memory: emptyDir of medium Memory, `/dev/shm`.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ctl::cri::v1::MountPropagation::PropagationPrivate;
 
-use super::errors::refused_container;
 use crate::bed::Bed;
 use crate::harness::cases;
 use crate::kubelet::PodFolder;
@@ -22,8 +21,7 @@ cases![
     dev_shm_has_its_size,
     it_is_memory_of_who_writes;
     vm: nothing_of_it_is_on_the_host,
-    a_sub_path_does_not_lead_out,
-    huge_pages_are_refused
+    a_sub_path_does_not_lead_out
 ];
 
 fn with(name: &str, mounts: &[(&Path, &str)]) -> ContainerSpec {
@@ -182,12 +180,4 @@ async fn a_sub_path_does_not_lead_out(bed: &Bed) -> Result<()> {
         "{error}"
     );
     pod.remove().await
-}
-
-async fn huge_pages_are_refused(bed: &Bed) -> Result<()> {
-    let mut folder = PodFolder::make(bed, "huge")?;
-    let volume = folder.huge_pages("huge")?;
-    let spec = with("main", &[(&volume, "/huge")]);
-    let words = ["/huge", "HugePages", "Memory"];
-    refused_container(bed, "huge pages", spec, &words).await
 }

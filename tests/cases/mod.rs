@@ -1,6 +1,8 @@
 //! What is shown, one subject per file.
 
 mod cards;
+mod clock;
+mod container_view;
 mod containers;
 mod ctr;
 mod ctr_exec;
@@ -10,6 +12,7 @@ mod errors;
 mod exec;
 mod files;
 mod host_cgroup;
+mod huge_pages;
 mod jail;
 mod kernel;
 mod lifecycle;
@@ -20,14 +23,17 @@ mod mounts;
 mod network;
 mod operator;
 mod plugins;
+mod pod_life;
 mod port_forward;
 mod resize;
 mod restart;
 mod sandbox_api;
 mod services;
+mod signals;
 mod sizing;
 mod snapshotters;
 mod stop;
+mod streams;
 mod user_namespace;
 mod volumes;
 mod written;
@@ -44,10 +50,16 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         logs::CASES,
         stop::CASES,
         containers::CASES,
+        pod_life::CASES,
+        streams::CASES,
+        signals::CASES,
+        container_view::CASES,
+        clock::CASES,
         mounts::CASES,
         snapshotters::CASES,
         written::CASES,
         memory_volumes::CASES,
+        huge_pages::CASES,
         files::CASES,
         user_namespace::CASES,
         network::CASES,

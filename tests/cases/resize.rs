@@ -35,7 +35,7 @@ async fn memory(container: &Container) -> Result<u64> {
 }
 
 /// Waits until the guest has no more than `mib`.
-async fn await_memory(container: &Container, mib: u64) -> Result<()> {
+pub(super) async fn await_memory(container: &Container, mib: u64) -> Result<()> {
     let begin = Instant::now();
     loop {
         let seen = memory(container).await?;

@@ -59,14 +59,15 @@ impl PodFolder {
         Ok(path)
     }
 
-    /// An emptyDir of medium HugePages.
+    /// An emptyDir of medium HugePages, of `size`: `2M`, `1G`.
     ///
     /// # Errors
     ///
     /// It cannot be mounted.
-    pub fn huge_pages(&mut self, name: &str) -> Result<PathBuf> {
+    pub fn huge_pages(&mut self, name: &str, size: &str) -> Result<PathBuf> {
         let path = self.volume("empty-dir", name)?;
-        let (kind, options) = (Some("hugetlbfs"), Some("pagesize=2M"));
+        let options = format!("pagesize={size}");
+        let (kind, options) = (Some("hugetlbfs"), Some(options.as_str()));
         mount(Some("nodev"), &path, kind, MsFlags::empty(), options)
             .with_context(|| format!("mount huge pages at {}", path.display()))?;
         self.mounts.push(path.clone());

@@ -2,6 +2,7 @@
 //! program, its streams. What is made is unmade again when a step fails.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -17,14 +18,16 @@ use crate::helper::{self, Task};
 use crate::reaper::Exit;
 use crate::sandbox::Services;
 
-/// Makes the container of `request`, up to its program.
+/// Makes the container of `request`, up to its program; in the PID namespace
+/// `joined`, if there is one.
 pub(crate) async fn create(
     id: Id,
     request: CreateContainerRequest,
+    joined: Option<PathBuf>,
     services: Arc<Services>,
 ) -> Result<Arc<Container>> {
     let cgroup = Cgroup::create(&id)?;
-    match build(&id, &request, &cgroup, &services).await {
+    match build(&id, &request, joined, &cgroup, &services).await {
         Ok(birth) => Ok(settle(id, cgroup, birth, services)),
         Err(error) => {
             unmake(&id, &cgroup).await;
@@ -36,6 +39,7 @@ pub(crate) async fn create(
 async fn build(
     id: &Id,
     request: &CreateContainerRequest,
+    joined: Option<PathBuf>,
     cgroup: &Cgroup,
     services: &Services,
 ) -> Result<Birth> {
@@ -47,13 +51,13 @@ async fn build(
         .map_err(|error| AgentError::Io("watch the container's memory", error))?;
     let in_user_namespace = services.in_user_namespace.load(Ordering::Relaxed);
     let pid_namespace = match request.share_process_namespace {
-        true => {
+        true if joined.is_none() => {
             let namespace = services
                 .pid_namespace
                 .path(in_user_namespace, &services.helpers);
             Some(namespace.await?)
         }
-        false => None,
+        _ => joined,
     };
     let task = |console| {
         Task::Create(helper::Create {

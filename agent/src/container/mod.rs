@@ -13,6 +13,7 @@ mod stats;
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oci_spec::runtime::{LinuxResources, Spec};
@@ -52,6 +53,12 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid().as_raw_pid().unsigned_abs()
+    }
+
+    /// Its PID namespace, for another container to join.
+    pub(crate) fn pid_namespace(&self) -> Result<PathBuf> {
+        self.after(Action::Exec)?;
+        Ok(PathBuf::from(format!("/proc/{}/ns/pid", self.pid())))
     }
 
     /// Runs the user's program.

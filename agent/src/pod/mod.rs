@@ -16,6 +16,7 @@ use std::sync::Arc;
 use protocol::Failure;
 use protocol::agent::CreateSandboxRequest;
 
+pub(crate) use clock::adjust as adjust_clock;
 pub(crate) use files::forget_files;
 pub(crate) use memory::limit_memory;
 pub(crate) use pid_namespace::PidNamespace;

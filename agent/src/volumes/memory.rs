@@ -1,5 +1,5 @@
-//! Volumes that are in the guest's memory alone (emptyDir of medium Memory), and
-//! folders of them that a container has for its own (subPath).
+//! Volumes that are in the guest's memory alone (emptyDir of medium Memory, or
+//! HugePages), and folders of them that a container has for its own (subPath).
 
 use std::io;
 use std::path::{Component, Path};
@@ -10,17 +10,43 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, mkdirat
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
-use super::{VolumeError, place};
+use super::{VolumeError, failed_to_make, own, place};
 
-/// tmpfs(5).
+/// The kind of its file system.
+pub(super) fn kind(volume: &MemoryVolume) -> &'static str {
+    match volume.page_size {
+        0 => "tmpfs",
+        _ => "hugetlbfs",
+    }
+}
+
+/// tmpfs(5), Documentation/admin-guide/mm/hugetlbpage.rst.
 pub(super) fn options(volume: &MemoryVolume) -> Vec<String> {
     let Owner { uid, gid, mode, .. } = volume.owner.get_or_default();
-    vec![
-        format!("size={}", size(volume.size, total_memory())),
+    let owner = [
         format!("uid={uid}"),
         format!("gid={gid}"),
         format!("mode={:o}", mode & 0o7777),
-    ]
+    ];
+    let memory = total_memory();
+    let size = match volume.page_size {
+        0 => vec![format!("size={}", size(volume.size, memory))],
+        page => {
+            // Without a size it has what there is.
+            let limited = (1..memory).contains(&volume.size);
+            let size = limited.then(|| format!("size={}", volume.size));
+            [format!("pagesize={page}")]
+                .into_iter()
+                .chain(size)
+                .collect()
+        }
+    };
+    size.into_iter().chain(owner).collect()
+}
+
+/// Of the options for it, hugetlbfs heeds not all: set-group-ID (`fsGroup`) it drops.
+pub(super) fn own_root(root: &Path, volume: &MemoryVolume) -> Result<(), VolumeError> {
+    own(root, volume.owner.get_or_default()).map_err(failed_to_make(root))
 }
 
 /// The size that was asked for, in a guest of `memory` bytes. A larger one than
@@ -157,6 +183,21 @@ mod tests {
     fn a_size_beyond_the_guests_memory_is_nobodys_wish() {
         assert_eq!(size(64 << 20, 2 << 30), 64 << 20);
         assert_eq!(size(1 << 40, 2 << 30), 1 << 30);
+    }
+
+    #[test]
+    fn huge_pages_are_as_many_as_there_are_unless_it_says() {
+        let of = |size| {
+            let volume = MemoryVolume {
+                size,
+                page_size: 2 << 20,
+                ..Default::default()
+            };
+            (kind(&volume), options(&volume)[..2].join(","))
+        };
+        assert_eq!(of(0), ("hugetlbfs", "pagesize=2097152,uid=0".to_owned()));
+        assert_eq!(of(u64::MAX), of(0));
+        assert_eq!(of(4 << 20).1, "pagesize=2097152,size=4194304");
     }
 
     #[test]

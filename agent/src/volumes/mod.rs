@@ -95,12 +95,14 @@ async fn blocking(
 fn provide(copied: &[CopiedVolume], memory: &[MemoryVolume]) -> Result<(), VolumeError> {
     for volume in copied {
         let root = place(&volume.name)?;
-        make(&root, &[])?;
+        make(&root, "tmpfs", &[])?;
         copied::refresh(&root, volume)?;
     }
     for volume in memory {
         let root = place(&volume.name)?;
-        make(&root, &memory::options(volume))?;
+        if make(&root, memory::kind(volume), &memory::options(volume))? {
+            memory::own_root(&root, volume)?;
+        }
         memory::bind_folder(&root, volume)?;
     }
     Ok(())
@@ -118,22 +120,24 @@ fn one_component(name: &str) -> bool {
     matches!(parts.next(), Some(Component::Normal(part)) if part == name) && parts.next().is_none()
 }
 
-/// Mounts a file system in memory on `root`, unless there is one.
-fn make(root: &Path, options: &[String]) -> Result<(), VolumeError> {
+/// Mounts a file system in memory on `root`, unless there is one; whether it did.
+fn make(root: &Path, kind: &str, options: &[String]) -> Result<bool, VolumeError> {
     if root.exists() {
-        return Ok(());
+        return Ok(false);
     }
     let steps = || -> io::Result<()> {
         std::fs::create_dir_all(root)?;
         let options = CString::new(options.join(","))?;
         // As kubelet mounts its own: programs in a volume may be run.
-        let mounted = mount("tmpfs", root, "tmpfs", MountFlags::empty(), &*options);
+        let mounted = mount(kind, root, kind, MountFlags::empty(), &*options);
         mounted.or_else(|error| std::fs::remove_dir(root).and(Err(error.into())))
     };
-    steps().map_err(|source| VolumeError::Make {
-        path: root.to_owned(),
-        source,
-    })
+    steps().map_err(failed_to_make(root)).map(|()| true)
+}
+
+fn failed_to_make(root: &Path) -> impl FnOnce(io::Error) -> VolumeError {
+    let path = root.to_owned();
+    move |source| VolumeError::Make { path, source }
 }
 
 /// Whose `path` is, and who may what with it.

@@ -1,7 +1,7 @@
 //! From creation to deletion.
 
 use protocol::Code;
-use protocol::agent::{Empty, Stdio};
+use protocol::agent::{AdjustClockRequest, Empty, Stdio};
 
 use crate::pod::{Pod, container, context};
 use crate::spec;
@@ -147,4 +147,27 @@ async fn the_end_of_the_connection_ends_the_machine() {
     let mut pod = Pod::boot().await;
     pod.hang_up();
     assert!(pod.machine.ends_within(std::time::Duration::from_secs(10)));
+}
+
+async fn adjust_clock(pod: &Pod, by_ns: i64) -> i64 {
+    let request = AdjustClockRequest {
+        by_ns,
+        ..Default::default()
+    };
+    let answer = pod.agent.adjust_clock(context(), &request).await.unwrap();
+    i64::try_from(answer.wall_clock_ns).unwrap()
+}
+
+#[tokio::test]
+async fn the_clock_steps_by_much_and_slides_by_little() {
+    const SECOND: i64 = 1_000_000_000;
+    let pod = Pod::boot().await;
+    let before = adjust_clock(&pod, 0).await;
+    let later = adjust_clock(&pod, 3600 * SECOND).await - before;
+    assert!((3600..3660).contains(&(later / SECOND)), "{later} ns");
+    let before = adjust_clock(&pod, 0).await;
+    let same = adjust_clock(&pod, -SECOND / 11).await - before;
+    assert!((0..60 * SECOND).contains(&same), "{same} ns");
+    let back = adjust_clock(&pod, -3600 * SECOND).await - before;
+    assert!((-3600..-3540).contains(&(back / SECOND)), "{back} ns");
 }

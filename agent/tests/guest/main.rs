@@ -20,6 +20,7 @@ mod spec;
 mod confinement;
 mod errors;
 mod exec;
+mod huge_pages;
 mod isolation;
 mod lifecycle;
 mod network;

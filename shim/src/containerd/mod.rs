@@ -42,10 +42,11 @@ async fn run<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send + 
     Ok(result?)
 }
 
-/// A container's figures; the sandbox's are its VM's, seen from outside.
+/// A container's figures, or those of all of the pod; where nobody counts these,
+/// the VM's process stands for them.
 async fn figures(pod: &Pod, target: &Target) -> Result<ContainerStatsResponse, Failure> {
     Ok(match (pod.stats(target).await?, pod.vm_pid()) {
-        (Some(of_container), _) => of_container,
+        (Some(counted), _) => counted,
         (None, Some(vm)) => metrics::of_process(vm),
         (None, None) => ContainerStatsResponse::default(),
     })

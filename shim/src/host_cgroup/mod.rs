@@ -7,7 +7,9 @@
 //! goes back to where it came from, since a group with a process in it cannot be
 //! removed.
 
+mod figures;
 mod hierarchy;
+mod huge_pages;
 mod limit;
 mod path;
 
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::Spec;
 
 use hierarchy::Hierarchy;
+pub(crate) use huge_pages::of_pod as huge_pages_of_pod;
 use limit::MemoryLimit;
 pub(crate) use path::{GroupPath, PathError};
 
@@ -50,6 +53,16 @@ pub(crate) enum CgroupError {
          to that at least"
     )]
     TooSmall { allowed: u64, overhead: u64 },
+    #[error(
+        "the pod's control group on the host allows {allowed} MiB of memory, of which a VM takes \
+         {overhead} MiB beside its containers, and {pages} MiB in huge pages are memory like any \
+         other there: raise the containers' memory limits by their huge pages"
+    )]
+    HugePages {
+        allowed: u64,
+        overhead: u64,
+        pages: u64,
+    },
 }
 
 /// The group, and this process in it. Dropped, both are over.
@@ -103,18 +116,26 @@ impl HostCgroup {
     }
 
     /// What the pod's containers may take of the host's memory together, in
-    /// bytes, where a VM has `overhead` MiB of its own; `None` for no bound.
-    pub(crate) fn for_containers(&self, overhead: u32) -> Result<Option<u64>, CgroupError> {
+    /// bytes, where a VM has `overhead` MiB of its own and they have `huge_pages`
+    /// bytes already; `None` for no bound.
+    pub(crate) fn for_containers(
+        &self,
+        overhead: u32,
+        huge_pages: u64,
+    ) -> Result<Option<u64>, CgroupError> {
         let Some(memory) = self.memory.bytes() else {
             return Ok(None);
         };
-        let overhead = u64::from(overhead);
-        match memory.checked_sub(overhead << 20) {
-            Some(rest) if rest > 0 => Ok(Some(rest)),
-            _ => Err(CgroupError::TooSmall {
-                allowed: memory >> 20,
+        let (allowed, overhead) = (memory >> 20, u64::from(overhead));
+        let for_all = memory.saturating_sub(overhead << 20);
+        match for_all.saturating_sub(huge_pages) {
+            0 if for_all == 0 => Err(CgroupError::TooSmall { allowed, overhead }),
+            0 => Err(CgroupError::HugePages {
+                allowed,
                 overhead,
+                pages: huge_pages >> 20,
             }),
+            rest => Ok(Some(rest)),
         }
     }
 }
@@ -170,8 +191,9 @@ fn remove_group(group: &Path, deadline: Instant) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// What a VM leaves that takes 160 MiB, in a group that allows `memory`.
-    fn left(memory: &str) -> Result<Option<u64>, CgroupError> {
+    /// What a VM leaves that takes 160 MiB and `pages` in huge pages, in a group
+    /// that allows `memory`.
+    fn left(memory: &str, pages: u64) -> Result<Option<u64>, CgroupError> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("memory.max");
         std::fs::write(&file, memory).unwrap();
@@ -179,18 +201,28 @@ mod tests {
             places: Vec::new(),
             memory: MemoryLimit::of_files(vec![file]),
         };
-        group.for_containers(160)
+        group.for_containers(160, pages)
     }
 
     #[test]
     fn containers_have_what_the_vm_leaves() {
-        assert_eq!(left("max").unwrap(), None);
-        assert_eq!(left("272629760").unwrap(), Some(100 << 20));
+        assert_eq!(left("max", 1 << 30).unwrap(), None);
+        assert_eq!(left("272629760", 0).unwrap(), Some(100 << 20));
+        assert_eq!(left("272629760", 64 << 20).unwrap(), Some(36 << 20));
+    }
+
+    #[test]
+    fn huge_pages_that_leave_nothing_are_refused() {
+        let text = left("272629760", 100 << 20).unwrap_err().to_string();
+        assert!(
+            text.contains("allows 260 MiB") && text.contains("100 MiB in huge pages"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_group_in_which_no_vm_fits_is_refused() {
-        let text = left("104857600").unwrap_err().to_string();
+        let text = left("104857600", 0).unwrap_err().to_string();
         assert!(
             text.contains("allows 100 MiB") && text.contains("takes 160 MiB"),
             "{text}"

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use protocol::{Code, Failure, Id};
 
 use super::process::Process;
+use super::stand_in::StandIn;
 use super::state::State;
 use crate::role::Role;
 use crate::stdio::StdioPaths;
@@ -15,6 +16,8 @@ pub(super) struct Container {
     pub(super) bundle: String,
     pub(super) init: Process,
     pub(super) execs: BTreeMap<Id, Exec>,
+    /// Of one that is in the guest with others.
+    pub(super) stand_in: Option<StandIn>,
 }
 
 /// A process that was added to a container.
@@ -37,6 +40,7 @@ impl Container {
             bundle,
             init,
             execs: BTreeMap::new(),
+            stand_in: None,
         }
     }
 

@@ -11,6 +11,7 @@ use protocol::{Code, Failure, Id};
 
 use super::container::Container;
 use super::lookup::valid;
+use super::stand_in::StandIn;
 use super::state::Step;
 use super::{Pod, Vm};
 use crate::containerd::Event;
@@ -68,12 +69,16 @@ impl Pod {
         if owner {
             inner.vm = Vm::Booting;
         }
-        let container = Container::new(
+        let mut container = Container::new(
             id,
             role.clone(),
             request.bundle.clone(),
             request.stdio.clone(),
         );
+        if matches!(role, Role::Member { .. }) {
+            let made = StandIn::new().map_err(|e| Failure::from_error(Code::Internal, &e))?;
+            container.stand_in = Some(made);
+        }
         inner.containers.insert(id.clone(), container);
         Ok(())
     }
@@ -93,13 +98,24 @@ impl Pod {
             return Ok((sandbox, None));
         }
         self.admit(&sandbox, id, Limits::of_container(spec)).await?;
-        match create_in_guest(&sandbox, id, spec, request).await {
+        let target = spec::shared_processes(spec).and_then(|pid| self.stood_in_by(pid));
+        match create_in_guest(&sandbox, id, spec, target, request).await {
             Ok(io) => Ok((sandbox, Some(io))),
             Err(failure) => {
                 self.dismiss(&sandbox, id).await;
                 Err(failure)
             }
         }
+    }
+
+    /// The container that has that number on the host.
+    fn stood_in_by(&self, pid: u32) -> Option<Id> {
+        let inner = self.lock();
+        let mut all = inner.containers.iter();
+        let has =
+            |container: &Container| container.stand_in.as_ref().map(StandIn::number) == Some(pid);
+        all.find(|(_, container)| has(container))
+            .map(|(id, _)| id.clone())
     }
 
     async fn boot(&self, id: &Id, spec: &Spec, lone: bool) -> Result<Arc<Sandbox>, Failure> {
@@ -144,9 +160,11 @@ impl Pod {
         sandbox: &Sandbox,
         io: Option<ProcessIo>,
     ) -> Result<u32, Failure> {
-        let pid = sandbox.pid();
         let mut inner = self.lock();
-        let process = &mut inner.container(id)?.init;
+        let container = inner.container(id)?;
+        let stand_in = container.stand_in.as_ref().map(StandIn::number);
+        let pid = stand_in.unwrap_or_else(|| sandbox.pid());
+        let process = &mut container.init;
         process.step(Step::CreateDone)?;
         process.pid = pid;
         if let Some(io) = io {
@@ -167,9 +185,10 @@ async fn create_in_guest(
     sandbox: &Sandbox,
     id: &Id,
     spec: &Spec,
+    target: Option<Id>,
     request: &CreateRequest,
 ) -> Result<ProcessIo, Failure> {
-    let built = try_create_in_guest(sandbox, id, spec, request).await;
+    let built = try_create_in_guest(sandbox, id, spec, target, request).await;
     if built.is_err() {
         sandbox.share().remove(id.as_str());
         sandbox.release_volumes(id).await;
@@ -181,6 +200,7 @@ async fn try_create_in_guest(
     sandbox: &Sandbox,
     id: &Id,
     spec: &Spec,
+    target: Option<Id>,
     request: &CreateRequest,
 ) -> Result<ProcessIo, Failure> {
     let io = ProcessIo::open(&request.stdio, &sandbox.streams)
@@ -196,9 +216,12 @@ async fn try_create_in_guest(
         &mut sandbox.share(),
     )
     .map_err(|e| failure(&e))?;
+    let kept = sandbox.huge_pages().await;
+    let checked = guest.volumes.check_huge_pages(&kept);
+    checked.map_err(|e| failure(&e))?;
     sandbox.span("rootfs", begin);
     let begin = Instant::now();
-    create_with_volumes(sandbox, id, guest, &io).await?;
+    create_with_volumes(sandbox, id, guest, target, &io).await?;
     sandbox.span("container create", begin);
     Ok(io)
 }
@@ -209,6 +232,7 @@ async fn create_with_volumes(
     sandbox: &Sandbox,
     id: &Id,
     guest: GuestSpec,
+    target: Option<Id>,
     io: &ProcessIo,
 ) -> Result<(), Failure> {
     let volumes = guest.volumes;
@@ -224,6 +248,7 @@ async fn create_with_volumes(
         spec: guest.json,
         stdio: Some(io.tokens()).into(),
         share_process_namespace: guest.share_process_namespace,
+        processes_of: target.map(|id| id.to_string()).unwrap_or_default(),
         copied_volumes: copied()?,
         memory_volumes: volumes.memory.clone(),
         share_paths: sandbox.share().paths(id.as_str()),

@@ -2,7 +2,8 @@
 //! it began, and those of its containers, whichever are more.
 //!
 //! What was declared stays reserved while a container is not there: it may not
-//! have come yet, or is being replaced by the next of its name.
+//! have come yet, or is being replaced by the next of its name. Huge pages are
+//! declared once and for all: nobody resizes them in place.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,7 @@ impl Ledger {
     /// With a container more.
     pub(super) fn with(&self, id: &Id, limits: Limits) -> Self {
         let mut ledger = self.clone();
-        let sum = self.sum().plus(limits);
+        let sum = self.sum().plus(limits).without_huge_pages();
         let beside = self.declared.max(sum) != self.declared;
         ledger
             .containers
@@ -55,7 +56,9 @@ impl Ledger {
         if let Some(entry) = ledger.containers.get_mut(id) {
             let limits = change(entry.limits);
             if !entry.beside {
-                ledger.declared = ledger.declared.minus(entry.limits).plus(limits);
+                let (before, now) = (entry.limits, limits.without_huge_pages());
+                let rest = ledger.declared.minus(before.without_huge_pages());
+                ledger.declared = rest.plus(now);
             }
             entry.limits = limits;
         }
@@ -78,9 +81,22 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::huge_pages::{HugePages, PageSize};
 
-    const fn limits(cpu: u64, memory: u64) -> Limits {
-        Limits { cpu, memory }
+    fn limits(cpu: u64, memory: u64) -> Limits {
+        Limits {
+            cpu,
+            memory,
+            ..Limits::default()
+        }
+    }
+
+    fn with_huge_pages(limits: Limits, pages: u64) -> Limits {
+        let of = |size: &PageSize| pages * u64::from(size.name == "2MB") * size.bytes;
+        Limits {
+            huge_pages: HugePages::of(of),
+            ..limits
+        }
     }
 
     fn id(name: &str) -> Id {
@@ -118,5 +134,24 @@ mod tests {
         assert_eq!(less.total(), limits(100, 15));
         assert_eq!(less.without(&id("b")).total(), limits(100, 15));
         assert_eq!(pod.changed(&id("nobody"), |_| limits(9, 9)), pod);
+    }
+
+    #[test]
+    fn huge_pages_of_which_the_pod_did_not_tell_go_with_their_container() {
+        let pod = Ledger::new(limits(300, 30)).with(&id("a"), with_huge_pages(limits(300, 30), 4));
+        assert_eq!(pod.total(), with_huge_pages(limits(300, 30), 4));
+        // It is still one of those that the pod declared.
+        let changed = pod.changed(&id("a"), |_| with_huge_pages(limits(100, 10), 9));
+        assert_eq!(changed.total(), with_huge_pages(limits(100, 10), 9));
+        assert_eq!(changed.without(&id("a")).total(), limits(100, 10));
+    }
+
+    #[test]
+    fn huge_pages_of_which_the_pod_told_stay() {
+        let pod = Ledger::new(with_huge_pages(limits(0, 0), 4));
+        let one = pod.with(&id("a"), with_huge_pages(limits(0, 0), 4));
+        for ledger in [&pod, &one, &one.without(&id("a"))] {
+            assert_eq!(ledger.total(), with_huge_pages(limits(0, 0), 4));
+        }
     }
 }

@@ -27,6 +27,7 @@ mod pause;
 mod process;
 mod query;
 mod room;
+mod stand_in;
 mod start;
 mod state;
 #[cfg(test)]

@@ -51,7 +51,8 @@ impl Pod {
         }
     }
 
-    /// A container's figures, or `None` for the sandbox: its are the host's.
+    /// A container's figures, or for the sandbox those of all of the pod on the
+    /// host: `None` where that does not count them.
     pub(crate) async fn stats(
         &self,
         target: &Target,
@@ -60,7 +61,7 @@ impl Pod {
         let sandbox = self.sandbox()?;
         match in_guest {
             true => sandbox.agent.stats(target.id.as_str()).await.map(Some),
-            false => Ok(None),
+            false => Ok(sandbox.figures()),
         }
     }
 

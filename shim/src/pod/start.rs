@@ -45,7 +45,8 @@ impl Pod {
             sandbox.agent.start_container(target.id.as_str()).await?;
             sandbox.span(START_SPAN, begin);
         }
-        Ok(sandbox.pid())
+        // As when it was created.
+        self.with_process(target, |process| process.pid)
     }
 
     async fn start_exec(&self, sandbox: &Arc<Sandbox>, target: &Target) -> Result<u32, Failure> {

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
 use super::bound::bound;
+use super::clock::Clock;
 use super::follow::Follower;
 use super::journal::Journal;
 use super::relief::Relief;
@@ -20,12 +21,14 @@ use super::{Plan, Processes, RunDir, Sandbox};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
 use crate::host_cgroup::{CgroupError, HostCgroup};
+use crate::huge_pages::HugePages;
 use crate::ids::IdMap;
 use crate::machine::{
     self, ChecksumError, Driver, ImageError, MachineFds, SelectError, StartError,
 };
 use crate::network::{Network, NetworkError};
 use crate::share::{MountError, Share};
+use crate::sizing::Size;
 use crate::stdio::Streams;
 
 /// virtio-fs tag of the share.
@@ -78,7 +81,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     let begin = Instant::now();
     let cgroup = enter_cgroup(plan).await?;
     let overhead_mib = driver.overhead_mib();
-    let bound = bound(cgroup.as_ref(), overhead_mib, plan.size.memory_mib)?;
+    let bound = bound(cgroup.as_ref(), overhead_mib, &plan.size)?;
     timeline.end("host cgroup", begin);
     let begin = Instant::now();
     let run_dir = run_dir(plan)?;
@@ -109,6 +112,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         }
     };
     let relief = Relief::start(relief, agent.clone());
+    let clock = Clock::follow(agent.clone());
     let record = record(plan, driver.as_ref(), &hello, processes.pids());
     let journal = Journal::new(timeline, record);
     journal
@@ -126,10 +130,15 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         run_dir,
         guest: plan.config.guest.clone(),
         range: plan.range(),
-        size: AsyncMutex::new(plan.size),
+        // Huge pages are kept when the first container is made.
+        size: AsyncMutex::new(Size {
+            huge_pages: HugePages::default(),
+            ..plan.size
+        }),
         volumes: AsyncMutex::default(),
         follower: Follower::default(),
         _relief: relief,
+        _clock: clock,
         cgroup: Mutex::new(cgroup),
         overhead_mib,
     })

@@ -7,19 +7,21 @@ use protocol::agent::UpdateContainerRequest;
 use super::Sandbox;
 use crate::failure::failure;
 use crate::host_cgroup::{CgroupError, HostCgroup};
+use crate::sizing::Size;
 
-/// Bytes, in a VM of `memory_mib`; 0 for as much as the guest has.
+/// Bytes, in a VM of `size` and without its huge pages, which count as the pod's
+/// memory on the host and as nobody's in the guest; 0 for as much as the guest has.
 pub(super) fn bound(
     cgroup: Option<&HostCgroup>,
     overhead_mib: u32,
-    memory_mib: u64,
+    size: &Size,
 ) -> Result<u64, CgroupError> {
     let Some(cgroup) = cgroup else {
         return Ok(0);
     };
-    let bound = cgroup.for_containers(overhead_mib)?;
+    let bound = cgroup.for_containers(overhead_mib, size.huge_pages.bytes())?;
     Ok(bound
-        .filter(|bytes| bytes >> 20 < memory_mib)
+        .filter(|bytes| bytes >> 20 < size.memory_mib)
         .unwrap_or_default())
 }
 
@@ -27,8 +29,8 @@ impl Sandbox {
     /// Changes the limits of a container, which has room in the VM. kubelet has
     /// changed the pod's control group before, where that had to grow.
     pub(crate) async fn update(&self, id: &str, resources: Vec<u8>) -> Result<(), Failure> {
-        let memory_mib = self.size.lock().await.memory_mib;
-        let bound = bound(self.cgroup().as_ref(), self.overhead_mib, memory_mib);
+        let size = *self.size.lock().await;
+        let bound = bound(self.cgroup().as_ref(), self.overhead_mib, &size);
         let request = UpdateContainerRequest {
             container_id: id.to_owned(),
             resources,

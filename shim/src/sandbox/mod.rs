@@ -12,10 +12,13 @@
 
 mod boot;
 mod bound;
+mod clock;
 mod follow;
+mod huge_pages;
 mod journal;
 mod plan;
 mod processes;
+mod range;
 mod relief;
 mod resize;
 mod run_dir;
@@ -26,7 +29,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::agent::CopiedVolume;
+use protocol::agent::{ContainerStatsResponse, CopiedVolume};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::agent::Agent;
@@ -37,12 +40,14 @@ use crate::spec::Written;
 use crate::stdio::Streams;
 
 pub(crate) use boot::{BootError, boot};
+use clock::Clock;
 use follow::Follower;
 use journal::Journal;
 pub(crate) use plan::{Plan, PlanError};
 use processes::Processes;
+pub(crate) use range::Range;
 use relief::Relief;
-pub(crate) use resize::{Range, ResizeError};
+pub(crate) use resize::ResizeError;
 pub(crate) use run_dir::RunDir;
 pub(crate) use timeline::LAST as START_SPAN;
 pub(crate) use volumes::VolumeError;
@@ -70,6 +75,7 @@ pub(crate) struct Sandbox {
     volumes: AsyncMutex<Volumes>,
     follower: Follower,
     _relief: Relief,
+    _clock: Clock,
     cgroup: Mutex<Option<HostCgroup>>,
     /// MiB of the host's memory that the VM takes beside its containers.
     overhead_mib: u32,
@@ -88,6 +94,12 @@ impl Sandbox {
 
     fn cgroup(&self) -> MutexGuard<'_, Option<HostCgroup>> {
         self.cgroup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the pod's processes use, as the host counts it; `None` where they are in
+    /// no group of theirs.
+    pub(crate) fn figures(&self) -> Option<ContainerStatsResponse> {
+        self.cgroup().as_ref().map(HostCgroup::figures)
     }
 
     /// Has the guest's copies of `volumes` follow them from now on; what they are
@@ -167,6 +179,7 @@ impl Sandbox {
         let size = Size {
             vcpus: 1,
             memory_mib: 2048,
+            huge_pages: crate::huge_pages::HugePages::default(),
         };
         let range = Range::of(&guest, size);
         Self {
@@ -182,6 +195,7 @@ impl Sandbox {
             volumes: AsyncMutex::default(),
             follower: Follower::default(),
             _relief: Relief::none(),
+            _clock: Clock::none(),
             cgroup: Mutex::default(),
             overhead_mib: 0,
         }

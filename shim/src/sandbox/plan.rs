@@ -8,7 +8,7 @@ use config::{Config, Loaded};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::Range;
-use crate::host_cgroup::{GroupPath, PathError};
+use crate::host_cgroup::{GroupPath, PathError, huge_pages_of_pod};
 use crate::ids::IdMap;
 use crate::network::NetworkError;
 use crate::sizing::{Limits, Size, SizingError};
@@ -77,10 +77,15 @@ impl Plan {
         };
         loaded.apply_annotations(annotation)?;
         let config = loaded.config();
-        let limits = match lone {
+        let mut limits = match lone {
             true => Limits::of_container(spec),
             false => Limits::of_sandbox(annotation)?,
         };
+        let cgroup = GroupPath::of(spec)?;
+        if let Some(path) = &cgroup {
+            let of_pod = huge_pages_of_pod(path);
+            limits.huge_pages = limits.huge_pages.max(of_pod);
+        }
         let (ids, netns) = (ids(spec), netns(spec).map_err(PlanError::Network)?);
         if !lone && ids.is_some() && netns.is_none() {
             return Err(PlanError::LateNetwork);
@@ -96,7 +101,7 @@ impl Plan {
             shm_size: SHM_SIZE,
             ids,
             netns,
-            cgroup: GroupPath::of(spec)?,
+            cgroup,
             began,
         })
     }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use protocol::Failure;
 
 use super::Sandbox;
+use crate::host_cgroup::CgroupError;
 use crate::machine::AdjustError;
 use crate::sizing::{Limits, Size, SizingError};
 
 /// How long the guest may take to use memory that it was given.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Memory comes and goes by so much, MiB (docs/decisions/0021-memory-by-virtio-mem.md).
-const STEP: u64 = 16;
-
 /// Why the VM has not the wanted size.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResizeError {
     #[error(transparent)]
     TooLarge(#[from] SizingError),
+    #[error(transparent)]
+    Bound(#[from] CgroupError),
     #[error(
         "the pod's limits ask for {wanted} {unit}; this VM can have {max}: start the pod anew, or raise {key}"
     )]
@@ -45,70 +45,8 @@ pub(crate) enum ResizeError {
     },
 }
 
-const VCPUS: &str = "vCPUs";
-const MIB: &str = "MiB of memory";
-
-/// The sizes of a VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Range {
-    /// At its start. Memory is never less: there is no device to take it away.
-    pub(crate) start: Size,
-    /// What the machine was made for.
-    pub(crate) most: Size,
-}
-
-impl Range {
-    /// From `start` as far as the configuration lets a running VM grow.
-    pub(crate) fn of(guest: &config::Guest, start: Size) -> Self {
-        let vcpus = start.vcpus.saturating_add(guest.hotplug_vcpus);
-        let room = u64::from(guest.max_memory_mib).saturating_sub(start.memory_mib);
-        let more = u64::from(guest.hotplug_memory_mib).min(room);
-        Self {
-            start,
-            most: Size {
-                vcpus: vcpus.min(guest.max_vcpus).max(start.vcpus),
-                memory_mib: start.memory_mib.saturating_add(more - more % STEP),
-            },
-        }
-    }
-
-    /// The size that the machine gets for `wanted`.
-    fn fit(&self, wanted: Size) -> Result<Size, ResizeError> {
-        let more = wanted.memory_mib.saturating_sub(self.start.memory_mib);
-        let memory = self
-            .start
-            .memory_mib
-            .saturating_add(more.next_multiple_of(STEP));
-        within(
-            wanted.vcpus.into(),
-            self.most.vcpus.into(),
-            VCPUS,
-            "guest.hotplug_vcpus",
-        )?;
-        within(
-            memory,
-            self.most.memory_mib,
-            MIB,
-            "guest.hotplug_memory_mib",
-        )?;
-        Ok(Size {
-            vcpus: wanted.vcpus,
-            memory_mib: memory,
-        })
-    }
-}
-
-fn within(wanted: u64, max: u64, unit: &'static str, key: &'static str) -> Result<(), ResizeError> {
-    if wanted <= max {
-        return Ok(());
-    }
-    Err(ResizeError::NoRoom {
-        wanted,
-        max,
-        unit,
-        key,
-    })
-}
+pub(super) const VCPUS: &str = "vCPUs";
+pub(super) const MIB: &str = "MiB of memory";
 
 impl Sandbox {
     /// Has the VM at least as large as the pod's `limits` ask for.
@@ -119,21 +57,12 @@ impl Sandbox {
     pub(crate) async fn grow(&self, limits: &Limits) -> Result<(), ResizeError> {
         let mut now = self.size.lock().await;
         let wanted = self.range.fit(Size::of(&self.guest, limits)?)?;
-        if wanted.memory_mib > now.memory_mib
-            && let Err(error) = self.grow_memory(wanted.memory_mib).await
-        {
-            self.give_back_memory(now.memory_mib).await;
+        let wanted = larger(*now, wanted);
+        if let Err(error) = self.grow_to(*now, wanted).await {
+            self.shrink_to(wanted, *now).await;
             return Err(error);
         }
-        if wanted.vcpus > now.vcpus
-            && let Err(error) = self.grow_vcpus(wanted.vcpus).await
-        {
-            self.give_back_vcpus(now.vcpus).await;
-            self.give_back_memory(now.memory_mib).await;
-            return Err(error);
-        }
-        let size = larger(*now, wanted);
-        self.is_now(&mut now, size);
+        self.is_now(&mut now, wanted);
         Ok(())
     }
 
@@ -145,14 +74,41 @@ impl Sandbox {
         let Ok(wanted) = wanted.and_then(|wanted| self.range.fit(wanted)) else {
             return;
         };
-        let mut size = *now;
+        let size = self.shrink_to(*now, wanted).await;
+        self.is_now(&mut now, size);
+    }
+
+    async fn grow_to(&self, now: Size, wanted: Size) -> Result<(), ResizeError> {
+        if wanted.memory_mib > now.memory_mib {
+            self.grow_memory(wanted.memory_mib).await?;
+        }
+        if wanted.vcpus > now.vcpus {
+            self.grow_vcpus(wanted.vcpus).await?;
+        }
+        if wanted.huge_pages != now.huge_pages {
+            self.keep_huge_pages(&wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// In the other order: huge pages are made of memory. The size that it has
+    /// then.
+    async fn shrink_to(&self, now: Size, wanted: Size) -> Size {
+        let mut size = now;
+        let huge_pages = wanted.huge_pages.min(now.huge_pages);
+        if huge_pages != now.huge_pages {
+            let less = Size { huge_pages, ..now };
+            if told(self.keep_huge_pages(&less).await, "take huge pages") {
+                size = less;
+            }
+        }
         if wanted.vcpus < now.vcpus && self.give_back_vcpus(wanted.vcpus).await {
             size.vcpus = wanted.vcpus;
         }
         if wanted.memory_mib < now.memory_mib && self.give_back_memory(wanted.memory_mib).await {
             size.memory_mib = wanted.memory_mib;
         }
-        self.is_now(&mut now, size);
+        size
     }
 
     async fn grow_memory(&self, wanted: u64) -> Result<(), ResizeError> {
@@ -223,61 +179,14 @@ fn larger(one: Size, other: Size) -> Size {
     Size {
         vcpus: one.vcpus.max(other.vcpus),
         memory_mib: one.memory_mib.max(other.memory_mib),
+        huge_pages: one.huge_pages.max(other.huge_pages),
     }
 }
 
-fn told(result: Result<(), AdjustError>, what: &str) -> bool {
+fn told<E: std::error::Error + 'static>(result: Result<(), E>, what: &str) -> bool {
     if let Err(error) = &result {
         let error: &dyn std::error::Error = error;
         tracing::warn!(error, "{what} from the VM");
     }
     result.is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn size(vcpus: u32, memory_mib: u64) -> Size {
-        Size { vcpus, memory_mib }
-    }
-
-    fn range() -> Range {
-        let guest = config::Guest {
-            max_vcpus: 4,
-            max_memory_mib: 4096,
-            hotplug_vcpus: 8,
-            hotplug_memory_mib: 1000,
-            ..config::Guest::default()
-        };
-        Range::of(&guest, size(2, 2100))
-    }
-
-    #[test]
-    fn a_machine_is_made_for_what_the_configuration_allows() {
-        assert_eq!(range().most, size(4, 2100 + 992));
-        let none = config::Guest {
-            hotplug_vcpus: 0,
-            hotplug_memory_mib: 0,
-            ..config::Guest::default()
-        };
-        assert_eq!(Range::of(&none, size(2, 2100)).most, size(2, 2100));
-    }
-
-    #[test]
-    fn memory_comes_in_steps_and_never_goes_below_the_start() {
-        let fit = |memory_mib| range().fit(size(1, memory_mib)).unwrap();
-        assert_eq!(fit(2048), size(1, 2100));
-        assert_eq!(fit(2101), size(1, 2116));
-        assert_eq!(fit(2116), size(1, 2116));
-    }
-
-    #[test]
-    fn what_the_machine_was_not_made_for_is_refused_with_the_key() {
-        let error = range().fit(size(5, 2100)).unwrap_err().to_string();
-        assert!(error.contains("5 vCPUs; this VM can have 4"), "{error}");
-        assert!(error.ends_with("raise guest.hotplug_vcpus"), "{error}");
-        let error = range().fit(size(1, 3093)).unwrap_err().to_string();
-        assert!(error.contains("this VM can have 3092"), "{error}");
-    }
 }

@@ -58,16 +58,24 @@ fn root(
     Ok(root)
 }
 
-/// A PID namespace with a path is the pod's: `shareProcessNamespace: true`.
+/// A PID namespace with a path is another's: the pod's (`shareProcessNamespace:
+/// true`), or a container's.
 fn shares_process_namespace(spec: &Spec) -> bool {
-    let namespaces = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.namespaces().as_ref());
-    namespaces
-        .into_iter()
-        .flatten()
-        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some())
+    pid_namespace(spec).is_some()
+}
+
+fn pid_namespace(spec: &Spec) -> Option<&Path> {
+    let linux = spec.linux().as_ref()?;
+    let mut all = linux.namespaces().iter().flatten();
+    let pid = all.find(|namespace| namespace.typ() == LinuxNamespaceType::Pid)?;
+    pid.path().as_deref()
+}
+
+/// The number of whose processes the container is to see: `/proc/<number>/ns/pid`.
+pub(crate) fn shared_processes(spec: &Spec) -> Option<u32> {
+    let path = pid_namespace(spec)?.to_str()?;
+    let number = path.strip_prefix("/proc/")?.strip_suffix("/ns/pid")?;
+    number.parse().ok()
 }
 
 fn forget_the_host(spec: &mut Spec) {
@@ -151,8 +159,29 @@ mod tests {
             shares_process_namespace(&spec)
         };
         assert!(shared(json!([{"type": "pid", "path": "/proc/7/ns/pid"}])));
+        assert!(shared(json!([{"type": "pid", "path": "/run/pidns"}])));
         assert!(!shared(
             json!([{"type": "pid"}, {"type": "ipc", "path": "/proc/7/ns/ipc"}])
         ));
+    }
+
+    #[test]
+    fn whose_processes_are_seen_is_a_number_in_a_path() {
+        let whose = |namespace: Value| {
+            let spec: Spec = serde_json::from_value(json!({
+                "ociVersion": "1.0.2", "linux": {"namespaces": [namespace]}
+            }))
+            .unwrap();
+            shared_processes(&spec)
+        };
+        assert_eq!(
+            whose(json!({"type": "pid", "path": "/proc/7/ns/pid"})),
+            Some(7)
+        );
+        assert_eq!(whose(json!({"type": "pid", "path": "/run/pidns"})), None);
+        assert_eq!(
+            whose(json!({"type": "ipc", "path": "/proc/7/ns/ipc"})),
+            None
+        );
     }
 }

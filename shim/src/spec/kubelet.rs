@@ -26,9 +26,9 @@ pub(super) enum Volume {
         volume: PathBuf,
         /// The folder in it that is asked for; empty for all of it.
         folder: PathBuf,
+        /// Whether it is in huge pages.
+        huge: bool,
     },
-    /// In huge pages.
-    HugePages,
 }
 
 /// Plugins that write their volumes with kubelet's `atomic_writer`.
@@ -124,11 +124,13 @@ fn in_memory(table: &[Mounted], source: &Path, volume: &Path) -> Volume {
     };
     let folder = found.root.strip_prefix(&whole.root);
     match (whole.kind.as_str(), folder) {
-        ("tmpfs", Ok(folder)) if found.device == whole.device => Volume::Memory {
-            volume: volume.to_owned(),
-            folder: folder.to_owned(),
-        },
-        ("hugetlbfs", _) => Volume::HugePages,
+        (kind @ ("tmpfs" | "hugetlbfs"), Ok(folder)) if found.device == whole.device => {
+            Volume::Memory {
+                volume: volume.to_owned(),
+                folder: folder.to_owned(),
+                huge: kind == "hugetlbfs",
+            }
+        }
         _ => Volume::Plain,
     }
 }
@@ -191,12 +193,15 @@ mod tests {
 
     #[test]
     fn a_volume_in_memory_and_a_folder_of_it_are_one() {
-        let expected = |folder: &str| Volume::Memory {
-            volume: format!("{POD}/volumes/kubernetes.io~empty-dir/ram").into(),
+        let expected = |name: &str, folder: &str| Volume::Memory {
+            volume: format!("{POD}/volumes/kubernetes.io~empty-dir/{name}").into(),
             folder: folder.into(),
+            huge: name == "huge",
         };
-        assert_eq!(memory("volumes/kubernetes.io~empty-dir/ram"), expected(""));
-        assert_eq!(memory("volume-subpaths/ram/main/0"), expected("a/b"));
+        let whole = |name: &str| memory(&format!("volumes/kubernetes.io~empty-dir/{name}"));
+        assert_eq!(whole("ram"), expected("ram", ""));
+        assert_eq!(memory("volume-subpaths/ram/main/0"), expected("ram", "a/b"));
+        assert_eq!(whole("huge"), expected("huge", ""));
     }
 
     #[test]
@@ -206,10 +211,6 @@ mod tests {
             Volume::Plain
         );
         assert_eq!(memory("volume-subpaths/disk/main/0"), Volume::Plain);
-        assert_eq!(
-            memory("volumes/kubernetes.io~empty-dir/huge"),
-            Volume::HugePages
-        );
     }
 
     /// A volume in a temporary folder that looks like kubelet's.

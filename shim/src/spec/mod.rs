@@ -16,7 +16,7 @@ use oci_spec::runtime::Spec;
 use crate::share::MountError;
 
 pub(crate) use devices::{BlockDevice, Number, block_devices, renumber};
-pub(crate) use guest::{GuestSpec, for_guest};
+pub(crate) use guest::{GuestSpec, for_guest, shared_processes};
 pub(crate) use kubelet::revision;
 pub(crate) use pod::{of_pod, write};
 pub(crate) use volumes::{GuestVolumes, Written};
@@ -47,10 +47,12 @@ pub(crate) enum SpecError {
     )]
     Bidirectional { destination: PathBuf },
     #[error(
-        "{destination} is a volume in huge pages of the host (emptyDir of medium HugePages), of \
-         which a VM has none: use medium Memory, or remove the runtimeClassName"
+        "{} is a volume in huge pages of {mib} MiB, and the VM keeps none, since it heard of no \
+         limit for them: have containerd pass containers' limits on \
+         (disable_hugetlb_controller = false in its CRI section), or the host's kernel have the \
+         controller hugetlb, for kubelet to write the pod's there", path.display()
     )]
-    HugePages { destination: PathBuf },
+    HugePages { path: PathBuf, mib: u64 },
     #[error("find out what the volume {} is", path.display())]
     Volume {
         path: PathBuf,

@@ -69,12 +69,13 @@ fn in_guest(
         Kubelets::Written => volumes
             .add_written(source, ids(mount).as_ref(), share)
             .map(Some),
-        Kubelets::Memory { volume, folder } => volumes
-            .add_memory(source, &volume, &folder, ids(mount).as_ref(), share)
+        Kubelets::Memory {
+            volume,
+            folder,
+            huge,
+        } => volumes
+            .add_memory(source, &volume, &folder, huge, ids(mount).as_ref(), share)
             .map(Some),
-        Kubelets::HugePages => Err(SpecError::HugePages {
-            destination: mount.destination().clone(),
-        }),
     }
 }
 

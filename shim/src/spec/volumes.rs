@@ -10,6 +10,7 @@ use protocol::agent::{CopiedVolume, MemoryVolume, Owner};
 use protocol::paths;
 
 use super::SpecError;
+use crate::huge_pages::HugePages;
 use crate::ids::IdMap;
 use crate::share::Share;
 
@@ -18,6 +19,8 @@ use crate::share::Share;
 pub(crate) struct GuestVolumes {
     pub(crate) written: Vec<Written>,
     pub(crate) memory: Vec<MemoryVolume>,
+    /// Those of them that are in huge pages of the host, and how large these are.
+    huge: Vec<(PathBuf, u64)>,
 }
 
 /// A volume of kubelet's that the guest has a copy of.
@@ -67,6 +70,7 @@ impl GuestVolumes {
         source: &Path,
         volume: &Path,
         folder: &Path,
+        huge: bool,
         ids: Option<&IdMap>,
         share: &mut Share,
     ) -> Result<PathBuf, SpecError> {
@@ -77,6 +81,12 @@ impl GuestVolumes {
         let name = share.name_in_guest(volume, Path::new(""));
         let folder_name = share.name_in_guest(volume, folder);
         let path = in_guest(&folder_name);
+        let page_size = match huge {
+            true => page_size(volume).map_err(unknown)?,
+            false => 0,
+        };
+        self.huge
+            .extend(huge.then(|| (volume.to_owned(), page_size)));
         self.memory.push(MemoryVolume {
             name,
             size: size(volume).map_err(unknown)?,
@@ -84,9 +94,23 @@ impl GuestVolumes {
             folder: folder.display().to_string(),
             folder_owner: Some(owner(source, ids).map_err(unknown)?).into(),
             folder_name,
+            page_size,
             ..Default::default()
         });
         Ok(path)
+    }
+
+    /// Refuses those in huge pages of a size of which the guest keeps none: there
+    /// would be nothing to map.
+    pub(crate) fn check_huge_pages(&self, kept: &HugePages) -> Result<(), SpecError> {
+        let mut all = self.huge.iter();
+        let without = all.find(|(_, page_size)| kept.in_pages_of(*page_size) == 0);
+        without.map_or(Ok(()), |(path, page_size)| {
+            Err(SpecError::HugePages {
+                path: path.clone(),
+                mib: page_size >> 20,
+            })
+        })
     }
 }
 
@@ -98,6 +122,11 @@ fn in_guest(name: &str) -> PathBuf {
 fn size(volume: &Path) -> io::Result<u64> {
     let found = statvfs(volume)?;
     Ok(found.blocks().saturating_mul(found.fragment_size()))
+}
+
+/// Of a file system in huge pages, their size.
+fn page_size(volume: &Path) -> io::Result<u64> {
+    Ok(statvfs(volume)?.block_size())
 }
 
 /// Whose `path` is in the guest: what no range maps stays nobody's of the pod.

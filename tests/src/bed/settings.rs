@@ -159,11 +159,13 @@ state = {state:?}
 /// `max_conf_num`: a pod has an interface in each network that there is.
 /// `restrict_oom_score_adj`: without CAP_SYS_RESOURCE, as in many CI machines,
 /// no process may have the -998 that a sandbox asks for.
+/// `disable_hugetlb_controller`: by default limits on huge pages go to no runtime.
 fn cri_of_config_2(layout: &Layout) -> String {
     format!(
         r#"[{CRI_2}]
   sandbox_image = {pause:?}
   restrict_oom_score_adj = true
+  disable_hugetlb_controller = false
   [{CRI_2}.cni]
     bin_dir = {bin:?}
     conf_dir = {conf:?}
@@ -185,6 +187,7 @@ fn cri_of_config_3(layout: &Layout) -> String {
   sandbox = {pause:?}
 [{CRI_3}]
   restrict_oom_score_adj = true
+  disable_hugetlb_controller = false
   [{CRI_3}.cni]
     bin_dirs = [{bin:?}]
     conf_dir = {conf:?}

@@ -161,7 +161,17 @@ pub(super) fn mount_all(hierarchies: &[Hierarchy]) -> Result<()> {
             .and_then(|()| mount_one(one).map_err(io::Error::from))
             .with_context(|| format!("mount {} on {}", one.kind, one.point.display()))?;
     }
-    Ok(())
+    pass_huge_pages_on(hierarchies)
+}
+
+/// containerd tells a runtime of limits on huge pages where it finds the folder of
+/// v1's controller. That of a host without is no matter to a VM.
+fn pass_huge_pages_on(hierarchies: &[Hierarchy]) -> Result<()> {
+    if hierarchies.iter().any(|one| one.point == Path::new(ROOT)) {
+        return Ok(());
+    }
+    fs::create_dir_all(Path::new(ROOT).join("hugetlb"))
+        .context("make a folder in the place of the controller hugetlb")
 }
 
 fn mount_one(one: &Hierarchy) -> nix::Result<()> {

@@ -1,198 +1,28 @@
 //! A container in a pod.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use ctl::cri::Client;
 use ctl::cri::stream::{Output, Session, Stdio};
-use ctl::cri::v1::{
-    ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, Device, ImageSpec,
-    Int64Value, KeyValue, LinuxContainerSecurityContext, Mount, MountPropagation, NamespaceOption,
-};
+use ctl::cri::v1::{ContainerState, ContainerStatus};
 use tokio::time::{Instant, sleep};
 
 use super::{Limits, Logs, Pod};
 use crate::ctr::Ended;
 use crate::harness::patient;
-use crate::images;
-use crate::task::{AWAIT_READY, IDLE};
+use crate::task::AWAIT_READY;
 
 /// Longer than any command of a case takes.
 const EXEC: Duration = Duration::from_secs(30);
 
-/// What a container shall be.
-pub struct ContainerSpec(ContainerConfig);
-
-/// A container called `name` that runs `command` in a busybox.
-#[must_use]
-pub fn container(name: &str, command: &[&str]) -> ContainerSpec {
-    ContainerSpec(ContainerConfig {
-        metadata: Some(ContainerMetadata {
-            name: name.to_owned(),
-            attempt: 0,
-        }),
-        image: Some(image(images::BUSYBOX)),
-        command: command.iter().map(|&word| word.to_owned()).collect(),
-        log_path: format!("{name}.log"),
-        ..Default::default()
-    })
-}
-
-fn image(name: &str) -> ImageSpec {
-    ImageSpec {
-        image: name.to_owned(),
-        user_specified_image: name.to_owned(),
-        ..Default::default()
-    }
-}
-
-impl ContainerSpec {
-    /// One that does nothing until it is told to end.
-    #[must_use]
-    pub fn idle(name: &str) -> Self {
-        container(name, &IDLE)
-    }
-
-    /// Takes another image.
-    #[must_use]
-    pub fn image(mut self, name: &str) -> Self {
-        self.0.image = Some(image(name));
-        self
-    }
-
-    /// The how many-th of its name in the pod, from 0.
-    #[must_use]
-    pub fn attempt(mut self, attempt: u32) -> Self {
-        self.0.metadata.get_or_insert_default().attempt = attempt;
-        self
-    }
-
-    /// Writes its log to `file` in the pod's log folder.
-    #[must_use]
-    pub fn log(mut self, file: &str) -> Self {
-        self.0.log_path = file.to_owned();
-        self
-    }
-
-    /// Limits its resources.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.0.linux.get_or_insert_default().resources = Some(limits.to_cri());
-        self
-    }
-
-    /// Gives it the device `host`, called `path` in it; `permissions` as kubelet
-    /// has them: `mrw`, or `r`.
-    #[must_use]
-    pub fn device(mut self, host: &Path, path: &str, permissions: &str) -> Self {
-        self.0.devices.push(Device {
-            host_path: host.display().to_string(),
-            container_path: path.to_owned(),
-            permissions: permissions.to_owned(),
-        });
-        self
-    }
-
-    /// Adds a variable to its environment.
-    #[must_use]
-    pub fn env(mut self, key: &str, value: &str) -> Self {
-        self.0.envs.push(KeyValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        });
-        self
-    }
-
-    /// Starts it in `folder`.
-    #[must_use]
-    pub fn working_dir(mut self, folder: &str) -> Self {
-        self.0.working_dir = folder.to_owned();
-        self
-    }
-
-    /// Runs it as the user of that number.
-    #[must_use]
-    pub fn user(mut self, number: i64) -> Self {
-        self.security().run_as_user = Some(Int64Value { value: number });
-        self
-    }
-
-    /// Shows it a folder or file of the host at `point`.
-    #[must_use]
-    pub fn mount(
-        mut self,
-        host: &Path,
-        point: &str,
-        propagation: MountPropagation,
-        readonly: bool,
-    ) -> Self {
-        self.0.mounts.push(Mount {
-            container_path: point.to_owned(),
-            host_path: host.display().to_string(),
-            readonly,
-            propagation: propagation.into(),
-            ..Default::default()
-        });
-        self
-    }
-
-    /// Gives it all capabilities and devices.
-    #[must_use]
-    pub fn privileged(mut self) -> Self {
-        self.security().privileged = true;
-        self
-    }
-
-    fn security(&mut self) -> &mut LinuxContainerSecurityContext {
-        let linux = self.0.linux.get_or_insert_default();
-        linux.security_context.get_or_insert_default()
-    }
-
-    /// Creates it.
-    ///
-    /// # Errors
-    ///
-    /// What the runtime answers.
-    pub async fn create(mut self, pod: &Pod) -> Result<Container> {
-        self.join(pod.namespaces());
-        let log = pod.logs.join(&self.0.log_path);
-        let client = pod.client.clone();
-        let id = client
-            .create_container(&pod.id, self.0, pod.config.clone())
-            .await?;
-        Ok(Container { client, id, log })
-    }
-
-    /// As kubelet does it: the pod's namespaces are the container's, and the pod's
-    /// ids those of its mounts.
-    fn join(&mut self, namespaces: NamespaceOption) {
-        let ids = namespaces.userns_options.clone().unwrap_or_default();
-        for mount in &mut self.0.mounts {
-            mount.uid_mappings = ids.uids.clone();
-            mount.gid_mappings = ids.gids.clone();
-        }
-        self.security().namespace_options = Some(namespaces);
-    }
-
-    /// Creates and starts it.
-    ///
-    /// # Errors
-    ///
-    /// What the runtime answers.
-    pub async fn start(self, pod: &Pod) -> Result<Container> {
-        let container = self.create(pod).await?;
-        container.start().await?;
-        Ok(container)
-    }
-}
-
 /// A container. It goes with its pod.
 pub struct Container {
-    client: Client,
+    pub(super) client: Client,
     /// Its id in containerd.
     pub id: String,
-    log: PathBuf,
+    pub(super) log: PathBuf,
 }
 
 impl Container {
@@ -258,6 +88,15 @@ impl Container {
     /// What the runtime answers.
     pub async fn open(&self, command: &[&str], stdio: Stdio) -> Result<Session> {
         Ok(self.client.exec(&self.id, command, stdio).await?)
+    }
+
+    /// Connects to the streams of its first process.
+    ///
+    /// # Errors
+    ///
+    /// What the runtime answers.
+    pub async fn attach(&self, stdio: Stdio) -> Result<Session> {
+        Ok(self.client.attach(&self.id, stdio).await?)
     }
 
     /// Runs a command with `input` for its standard input, over a stream.

@@ -1,6 +1,6 @@
 //! Limits and requests, translated as kubelet translates them.
 
-use ctl::cri::v1::LinuxContainerResources;
+use ctl::cri::v1::{HugepageLimit, LinuxContainerResources};
 
 /// kubelet's CPU period in microseconds.
 const PERIOD: i64 = 100_000;
@@ -14,6 +14,8 @@ pub struct Limits {
     pub memory: i64,
     /// Requested thousandths of a CPU: a weight, not a limit.
     pub requested_milli: i64,
+    /// MiB in huge pages, of 2 MiB and of 1 GiB.
+    pub huge_mib: [u64; 2],
 }
 
 impl Limits {
@@ -22,6 +24,7 @@ impl Limits {
         cpu_milli: 0,
         memory: 0,
         requested_milli: 0,
+        huge_mib: [0; 2],
     };
 
     /// `cpu_milli` thousandths of a CPU.
@@ -43,6 +46,24 @@ impl Limits {
         }
     }
 
+    /// Of huge pages of 2 MiB, in MiB.
+    #[must_use]
+    pub fn huge_mib(self, mib: u64) -> Self {
+        Self {
+            huge_mib: [mib, self.huge_mib[1]],
+            ..self
+        }
+    }
+
+    /// Of huge pages of 1 GiB, in GiB.
+    #[must_use]
+    pub fn huge_gib(self, gib: u64) -> Self {
+        Self {
+            huge_mib: [self.huge_mib[0], gib << 10],
+            ..self
+        }
+    }
+
     /// A request alone.
     #[must_use]
     pub fn requested_cpu(requested_milli: i64) -> Self {
@@ -60,6 +81,7 @@ impl Limits {
             cpu_milli: self.cpu_milli + other.cpu_milli,
             memory: self.memory + other.memory,
             requested_milli: self.requested_milli + other.requested_milli,
+            huge_mib: [0, 1].map(|size| self.huge_mib[size] + other.huge_mib[size]),
         }
     }
 
@@ -70,7 +92,21 @@ impl Limits {
             // 2 is the least that the kernel takes.
             cpu_shares: (self.requested_milli * 1024 / 1000).max(2),
             memory_limit_in_bytes: self.memory,
+            hugepage_limits: self.hugepage_limits(),
             ..Default::default()
+        }
+    }
+
+    /// kubelet names all sizes that the host has, also those of which there is
+    /// none; runc takes that ill where the host has no controller for them.
+    fn hugepage_limits(self) -> Vec<HugepageLimit> {
+        let limit = |(name, mib): (&str, u64)| HugepageLimit {
+            page_size: name.to_owned(),
+            limit: mib << 20,
+        };
+        match self.huge_mib {
+            [0, 0] => Vec::new(),
+            all => ["2MB", "1GB"].into_iter().zip(all).map(limit).collect(),
         }
     }
 }

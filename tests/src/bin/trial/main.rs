@@ -1,15 +1,17 @@
-//! What cases and bench do with files inside of a container that busybox has no
-//! command for. A line `ok`, or figures, on standard output; else an error and
+//! What cases and bench do inside of a container that busybox has no command for,
+//! mostly with files. A line `ok`, or figures, on standard output; else an error and
 //! exit code 1.
 
 mod content;
+mod huge;
 mod locks;
 mod many;
+mod signals;
 mod sockets;
 mod speed;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -44,6 +46,21 @@ enum Trial {
     Names { folder: PathBuf },
     /// So many small files: made, found, read, removed.
     Many { folder: PathBuf, count: u32 },
+    /// Map so many huge pages of so many MiB, and write to each.
+    MapHuge {
+        page_mib: usize,
+        count: usize,
+        /// Of this file in huge pages.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Nothing is promised before it is written to.
+        #[arg(long)]
+        unreserved: bool,
+    },
+    /// Make a shared memory segment of so many huge pages of so many MiB.
+    ShareHuge { page_mib: usize, count: usize },
+    /// Say `waiting`, and then the number of each signal that comes.
+    Signals,
     /// Figures of a folder.
     Speed { folder: PathBuf },
     /// Figures of a block device; what is on it is lost.
@@ -65,6 +82,7 @@ fn run(trial: Trial) -> Result<()> {
         Trial::Watch { folder, name } => return watch::until(&folder, &name),
         Trial::Lock { kind, file } => return locks::attempt(kind, &file),
         Trial::Hold { kind, file } => return locks::hold(kind, &file),
+        Trial::Signals => return signals::say(),
         Trial::Listen { socket } => return sockets::listen(&socket),
         Trial::Connect { socket } => return sockets::connect(&socket),
         Trial::Speed { folder } => return speed::of_folder(&folder),
@@ -74,7 +92,32 @@ fn run(trial: Trial) -> Result<()> {
         Trial::Attributes { folder } => content::attributes(&folder)?,
         Trial::Names { folder } => content::names(&folder)?,
         Trial::Many { folder, count } => many::exercise(&folder, count)?,
+        Trial::MapHuge {
+            page_mib,
+            count,
+            file,
+            unreserved,
+        } => huge_pages(
+            huge::Wanted {
+                page_mib,
+                count,
+                unreserved,
+            },
+            file.as_deref(),
+        )?,
+        Trial::ShareHuge { page_mib, count } => huge::share(huge::Wanted {
+            page_mib,
+            count,
+            unreserved: false,
+        })?,
     }
     println!("ok");
     Ok(())
+}
+
+fn huge_pages(wanted: huge::Wanted, file: Option<&Path>) -> Result<()> {
+    match file {
+        Some(file) => huge::map_file(wanted, file),
+        None => huge::map(wanted),
+    }
 }
