@@ -5,15 +5,19 @@
 use anyhow::Result;
 use serde_json::json;
 
-use super::plugins::{SOME, expect, reached_from, serving};
+use super::errors::refused_pod;
+use super::plugins::{SOME, bridge_and, expect, reached_from, serving};
 use crate::bed::{Bed, Network, addresses};
 use crate::harness::cases;
 use crate::network_view::compare;
-use crate::pod::{Container, Pod};
+use crate::pod::{Container, Pod, pod};
 use crate::segment::{CARD, NEIGHBOUR, SUBNETS, Segment};
 use crate::traffic::PROGRAM;
 
-cases![any with Macvlan: macvlan];
+cases![
+    any with Macvlan: macvlan;
+    vm with Macvlan: part_of_the_pods_own_is_refused
+];
 
 async fn reaches_neighbour(container: &Container) -> Result<()> {
     for address in NEIGHBOUR {
@@ -62,7 +66,19 @@ async fn macvlan(bed: &Bed) -> Result<()> {
     ];
     expect(&view, lines)?;
     all_reach_each_other(bed, &segment, &pod, &container).await?;
+    // The container's server has joined it, of which the node does not know.
+    segment.calls_the_group().await?;
     pod.remove().await?;
     networks.restore().await?;
     segment.remove()
+}
+
+async fn part_of_the_pods_own_is_refused(bed: &Bed) -> Result<()> {
+    let part = "
+        ip link add link eth0 name part0 type macvlan mode bridge
+        ip link set part0 up
+        ip address add 10.67.0.1/24 dev part0";
+    let networks = bed.networks(vec![bridge_and(bed, "part", part)?]).await?;
+    refused_pod(bed, "part", pod("part"), &["part0", "macvlan", "shares"]).await?;
+    networks.restore().await
 }

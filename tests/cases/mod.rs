@@ -34,6 +34,7 @@ mod sizing;
 mod snapshotters;
 mod stop;
 mod streams;
+mod tuning;
 mod user_namespace;
 mod volumes;
 mod written;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         network::CASES,
         plugins::CASES,
         cards::CASES,
+        tuning::CASES,
         services::CASES,
         port_forward::CASES,
         restart::CASES,

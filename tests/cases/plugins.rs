@@ -76,7 +76,7 @@ echo "$conf" | sed 's/.*"prevResult":\(.*\),"type":.*/\1/'
 }
 
 /// The bed's bridge, and then `commands` in the pod's namespace.
-fn bridge_and(bed: &Bed, name: &'static str, commands: &str) -> Result<Network> {
+pub(super) fn bridge_and(bed: &Bed, name: &'static str, commands: &str) -> Result<Network> {
     bed.plugin("commands", &in_namespace(commands))?;
     let bridge = json!({
         "type": "bridge",

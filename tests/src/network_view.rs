@@ -135,13 +135,12 @@ fn interface(item: &Map<String, Value>) -> Vec<String> {
     if !flags.contains("\"UP\"") || is_port {
         return Vec::new();
     }
-    let arp = if flags.contains("NOARP") {
-        " NOARP"
-    } else {
-        ""
-    };
+    let told = ["NOARP", "PROMISC"]
+        .into_iter()
+        .filter(|flag| flags.contains(flag));
+    let told: String = told.map(|flag| format!(" {flag}")).collect();
     let (address, mtu) = (text("address"), text("mtu"));
-    let mut lines = vec![format!("interface {name} {address} mtu {mtu}{arp}")];
+    let mut lines = vec![format!("interface {name} {address} mtu {mtu}{told}")];
     for address in items(item.get("addr_info").unwrap_or(&Value::Null)) {
         let part = |key: &str| address.get(key).map(Value::to_string).unwrap_or_default();
         let (local, length, scope) = (part("local"), part("prefixlen"), part("scope"));

@@ -84,6 +84,15 @@ impl Segment {
         Ok(())
     }
 
+    /// The neighbour calls the group that servers are in, and is answered.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers.
+    pub async fn calls_the_group(&self) -> Result<()> {
+        self.traffic(&["call"]).await
+    }
+
     async fn traffic(&self, words: &[&str]) -> Result<()> {
         let program = self.program.display().to_string();
         let enter = ["nsenter", INSIDE, program.as_str()];

@@ -68,8 +68,8 @@ pub(super) fn hand_over(
     Ok(())
 }
 
-/// Finds each of `wanted` in the guest and gives it its name and settings.
-pub(super) fn configure_all(
+/// Finds each of `wanted` in the guest and gives it its name and size.
+pub(super) fn find_all(
     netlink: &mut Netlink,
     wanted: &[Interface],
     class: &Path,
@@ -81,12 +81,23 @@ pub(super) fn configure_all(
     }
     step_aside(netlink, &found, class)?;
     for (index, interface) in found {
-        ipv6_settings(interface, &present_name(index, class)?)?;
         netlink
-            .request(Kind::Link, 0, &settings(index, interface))
-            .map_err(named(format!("configure interface {}", interface.name)))?;
+            .request(Kind::Link, 0, &name_and_size(index, interface))
+            .map_err(named(format!("name interface {}", interface.name)))?;
     }
     Ok(links)
+}
+
+/// Brings up the interface of `index`, which has its name and settings.
+pub(super) fn bring_up(
+    netlink: &mut Netlink,
+    index: u32,
+    interface: &Interface,
+) -> Result<(), NetworkError> {
+    ipv6_settings(interface)?;
+    netlink
+        .request(Kind::Link, 0, &up(index, interface))
+        .map_err(named(format!("bring up interface {}", interface.name)))
 }
 
 /// Each of `wanted` with its index.
@@ -132,15 +143,9 @@ fn step_aside(
     Ok(())
 }
 
-fn settings(index: u32, interface: &Interface) -> LinkMessage {
+fn name_and_size(index: u32, interface: &Interface) -> LinkMessage {
     let mut link = LinkMessage::default();
     link.header.index = index;
-    link.header.flags = LinkFlags::Up;
-    link.header.change_mask = LinkFlags::Up;
-    if interface.no_arp {
-        link.header.flags |= LinkFlags::Noarp;
-        link.header.change_mask |= LinkFlags::Noarp;
-    }
     link.attributes
         .push(LinkAttribute::IfName(interface.name.clone()));
     if interface.mtu > 0 {
@@ -149,9 +154,30 @@ fn settings(index: u32, interface: &Interface) -> LinkMessage {
     link
 }
 
+fn up(index: u32, interface: &Interface) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    let flags = flags(interface);
+    link.header.flags = flags;
+    // What is not asked for stays as it is.
+    link.header.change_mask = flags;
+    link
+}
+
+fn flags(interface: &Interface) -> LinkFlags {
+    [
+        (interface.no_arp, LinkFlags::Noarp),
+        (interface.promiscuous, LinkFlags::Promisc),
+        (interface.all_multicast, LinkFlags::Allmulti),
+    ]
+    .into_iter()
+    .filter(|(asked, _)| *asked)
+    .fold(LinkFlags::Up, |flags, (_, flag)| flags | flag)
+}
+
 /// Those of IPv6 that must be there before the interface is up.
-fn ipv6_settings(interface: &Interface, name: &str) -> Result<(), NetworkError> {
-    let conf = Path::new("/proc/sys/net/ipv6/conf").join(name);
+fn ipv6_settings(interface: &Interface) -> Result<(), NetworkError> {
+    let conf = Path::new("/proc/sys/net/ipv6/conf").join(&interface.name);
     let has = |prefix: &str| interface.addresses.iter().any(|a| a.contains(prefix));
     if !has(":") || !conf.exists() {
         return Ok(());
@@ -240,8 +266,22 @@ mod tests {
             name: "eth0".into(),
             ..Default::default()
         };
-        let link = settings(2, &interface);
+        let link = name_and_size(2, &interface);
         assert_eq!(link.attributes, [LinkAttribute::IfName("eth0".into())]);
-        assert!(!link.header.change_mask.contains(LinkFlags::Noarp));
+    }
+
+    #[test]
+    fn flags_that_are_asked_for_are_set() {
+        let interface = Interface {
+            no_arp: true,
+            promiscuous: true,
+            ..Default::default()
+        };
+        let expected = LinkFlags::Up | LinkFlags::Noarp | LinkFlags::Promisc;
+        let link = up(2, &interface);
+        assert_eq!(
+            (link.header.flags, link.header.change_mask),
+            (expected, expected)
+        );
     }
 }

@@ -13,12 +13,14 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 
-use protocol::agent::{CreateSandboxRequest, Interface};
+use protocol::agent::{CreateSandboxRequest, Interface, Sysctl};
 
 pub(crate) use interface::CLASS as DEVICES;
 pub(crate) use netlink::NetlinkError;
 
 use netlink::Netlink;
+
+use crate::pod::sysctl;
 
 /// What the host asked for and cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +57,13 @@ pub(crate) fn configure(
     if request.interfaces.is_empty() {
         return Ok(());
     }
-    let links = interface::configure_all(&mut netlink, &request.interfaces, devices)?;
+    let links = interface::find_all(&mut netlink, &request.interfaces, devices)?;
+    // Some say what an interface does as soon as it is up.
+    request.network_sysctls.iter().for_each(set);
     for wanted in &request.interfaces {
-        add_addresses(&mut netlink, links.index(&wanted.name)?, wanted)?;
+        let index = links.index(&wanted.name)?;
+        interface::bring_up(&mut netlink, index, wanted)?;
+        add_addresses(&mut netlink, index, wanted)?;
     }
     for route in route::in_working_order(&request.routes) {
         route::add(&mut netlink, &links, route)?;
@@ -72,6 +78,18 @@ pub(crate) fn configure(
         loopback::open(&mut netlink, links.index(&wanted.interface)?, wanted)?;
     }
     Ok(())
+}
+
+/// What the host's kernel has and this one has not is no reason for a pod not to
+/// be.
+fn set(wanted: &Sysctl) {
+    if let Err(error) = sysctl::set(&wanted.name, &wanted.value) {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(
+            error,
+            "a setting of the pod's network namespace is left out"
+        );
+    }
 }
 
 fn add_addresses(

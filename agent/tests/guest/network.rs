@@ -1,6 +1,6 @@
 //! The guest's network, as the host describes it.
 
-use protocol::agent::{Family, Interface, Neighbour, Route};
+use protocol::agent::{Family, Interface, Neighbour, Route, Sysctl};
 
 use crate::machine::Shape;
 use crate::pod::{Pod, sandbox};
@@ -72,6 +72,42 @@ async fn the_network_is_the_pods() {
     }
     assert!(!stdout.contains("tentative"), "{stdout}");
     assert_eq!(stdout.matches("\n10.0.2.2 dev net1").count(), 1, "{stdout}");
+}
+
+fn sysctl(name: &str, value: &str) -> Sysctl {
+    Sysctl {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn settings_of_the_network_are_the_hosts_and_the_pods_win() {
+    let mut request = sandbox();
+    request.interfaces = vec![interface()];
+    request.network_sysctls = vec![
+        sysctl("net/ipv4/conf/all/forwarding", "1"),
+        sysctl("net/ipv4/conf/net1/forwarding", "0"),
+        sysctl("net/ipv4/ip_default_ttl", "77"),
+        // The host's kernel may be newer than the guest's.
+        sysctl("net/ipv4/of_another_kernel", "1"),
+        sysctl("net/core/somaxconn", "99"),
+    ];
+    let own = ("net.ipv4.ip_default_ttl".to_owned(), "55".to_owned());
+    request.sysctls = [own].into();
+    let shape = Shape {
+        network: Some(ADDRESS),
+        ..Shape::default()
+    };
+    let mut pod = Pod::boot_with(shape, request).await;
+    let script = "cd /proc/sys/net; cat ipv4/ip_forward ipv4/conf/net1/forwarding \
+                  ipv4/ip_default_ttl core/somaxconn; ip addr show net1";
+    let (stdout, _, _) = pod
+        .output_of("c", &spec::container(spec::shell(script)))
+        .await;
+    assert!(stdout.starts_with("1\n0\n55\n99\n"), "{stdout}");
+    assert!(stdout.contains("fd00::15/64"), "{stdout}");
 }
 
 #[tokio::test]

@@ -26,10 +26,16 @@ pub(crate) enum NetworkError {
         #[source]
         source: rtnetlink::Error,
     },
+    #[error("read the settings of the pod's network namespace, and those of a new one")]
+    Settings(#[source] io::Error),
     #[error(
-        "a VM cannot have the interface {interface} ({kind}) of the pod's network: its packets are no Ethernet frames; have the CNI plugin make another kind, or none"
+        "a VM cannot have the interface {interface} ({kind}) of the pod's network: {reason}; have the CNI plugin make another kind, or none"
     )]
-    Impossible { interface: String, kind: String },
+    Impossible {
+        interface: String,
+        kind: String,
+        reason: &'static str,
+    },
     #[error("open /dev/net/tun: is the tun module loaded?")]
     Tun(#[source] io::Error),
     #[error("make the tap {name} in the pod's network namespace")]

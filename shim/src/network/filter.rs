@@ -43,10 +43,11 @@ impl Packet {
         }
     }
 
-    /// It has a VLAN's tag, whatever is in it.
-    pub(super) fn tagged() -> Self {
+    /// It has a VLAN's tag, whatever is in it: IEEE 802.1ad's (`service`), or
+    /// 802.1Q's.
+    pub(super) fn tagged(service: bool) -> Self {
         let any = Self {
-            protocol: 0x8100,
+            protocol: if service { 0x88a8 } else { 0x8100 },
             keys: Vec::new(),
         };
         any.word(0, 0, 0)

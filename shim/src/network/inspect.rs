@@ -27,6 +27,8 @@ pub(super) fn interface(link: &Link, addresses: &[AddressMessage]) -> Interface 
         mtu: link.mtu,
         addresses: addresses.iter().filter(own).filter_map(cidr).collect(),
         no_arp: link.no_arp,
+        promiscuous: link.promiscuous,
+        all_multicast: link.all_multicast,
         ..Default::default()
     }
 }

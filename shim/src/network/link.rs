@@ -1,7 +1,8 @@
 //! Netlink's words about interfaces: which of them the guest can have. Pure.
 
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoIpVlan, InfoKind, InfoVlan, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, VlanProtocol,
 };
 use vmm_api::NetConfig;
 
@@ -13,8 +14,21 @@ pub(super) struct Link {
     pub(super) mac: String,
     pub(super) mtu: u32,
     pub(super) no_arp: bool,
-    /// A VLAN's: the interface beside it whose tagged packets are its own.
-    pub(super) untags: Option<u32>,
+    /// It was told to take what is for others too.
+    pub(super) promiscuous: bool,
+    /// It was told to take what is for groups that nobody joined.
+    pub(super) all_multicast: bool,
+    /// A VLAN's: whose packets it takes.
+    pub(super) untags: Option<Tagged>,
+}
+
+/// The tagged packets of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tagged {
+    /// Of the interface.
+    pub(super) index: u32,
+    /// The tags are those of IEEE 802.1ad, and not of 802.1Q.
+    pub(super) service: bool,
 }
 
 impl Link {
@@ -37,8 +51,8 @@ pub(super) enum Seen {
     /// Nobody talks through it: it is down, a port of another one, or the
     /// loopback, which the guest has by itself.
     Unused,
-    /// Its packets have no Ethernet header, or it has none. Without an address
-    /// it is as good as unused.
+    /// What arrives there cannot be led to the guest. Without an address it is as
+    /// good as unused.
     Impossible(Impossible),
 }
 
@@ -49,7 +63,13 @@ pub(super) struct Impossible {
     pub(super) name: String,
     /// As `ip -d link` calls it.
     pub(super) kind: String,
+    /// Why, for people.
+    pub(super) reason: &'static str,
 }
+
+const NO_FRAMES: &str = "its packets are no Ethernet frames";
+const NETFILTER: &str = "what is for it comes by netfilter's hooks and not through the interface";
+const SHARES: &str = "it shares an interface that the pod has itself";
 
 pub(super) fn see(message: &LinkMessage) -> Seen {
     let flags = message.header.flags;
@@ -70,37 +90,87 @@ pub(super) fn see(message: &LinkMessage) -> Seen {
             _ => {}
         }
     }
-    let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
-    match kind(message) {
-        Some(InfoKind::Vrf) => Seen::Impossible(impossible(link, "vrf")),
-        _ if is_port(message) => Seen::Unused,
-        Some(InfoKind::Vlan) if ethernet => {
-            link.untags = beside(message);
+    link.promiscuous = flags.contains(LinkFlags::Promisc);
+    link.all_multicast = flags.contains(LinkFlags::Allmulti);
+    if kind(message) != Some(&InfoKind::Vrf) && is_port(message) {
+        return Seen::Unused;
+    }
+    match obstacle(message) {
+        Some(reason) => Seen::Impossible(impossible(link, message, reason)),
+        None => {
+            link.untags = tagged(message);
             Seen::Mirrored(link)
         }
-        _ if ethernet => Seen::Mirrored(link),
-        Some(kind) => Seen::Impossible(impossible(link, &kind.to_string())),
-        None => Seen::Impossible(impossible(link, "no Ethernet")),
     }
 }
 
-fn impossible(link: Link, kind: &str) -> Impossible {
+/// Why an interface of this kind cannot be the guest's.
+fn obstacle(message: &LinkMessage) -> Option<&'static str> {
+    let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+    match kind(message) {
+        Some(InfoKind::Vrf) => Some(NO_FRAMES),
+        _ if !ethernet => Some(NO_FRAMES),
+        Some(InfoKind::IpVlan) if is_l3s(message) => Some(NETFILTER),
+        Some(InfoKind::IpVlan | InfoKind::MacVlan) => beside(message).map(|_| SHARES),
+        _ => None,
+    }
+}
+
+fn impossible(link: Link, message: &LinkMessage, reason: &'static str) -> Impossible {
+    let kind = kind(message).map_or_else(|| "no Ethernet".to_owned(), ToString::to_string);
     Impossible {
         index: link.index,
         name: link.name,
-        kind: kind.to_owned(),
+        kind: if reason == NETFILTER {
+            format!("{kind} l3s")
+        } else {
+            kind
+        },
+        reason,
     }
 }
 
-fn kind(message: &LinkMessage) -> Option<&InfoKind> {
+fn infos(message: &LinkMessage) -> &[LinkInfo] {
     let infos = message.attributes.iter().find_map(|a| match a {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
+        LinkAttribute::LinkInfo(infos) => Some(infos.as_slice()),
         _ => None,
     });
-    infos?.iter().find_map(|info| match info {
+    infos.unwrap_or_default()
+}
+
+fn kind(message: &LinkMessage) -> Option<&InfoKind> {
+    infos(message).iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind),
         _ => None,
     })
+}
+
+fn data(message: &LinkMessage) -> Option<&InfoData> {
+    infos(message).iter().find_map(|info| match info {
+        LinkInfo::Data(data) => Some(data),
+        _ => None,
+    })
+}
+
+/// Its packets take the way of netfilter's hooks, and meet no filter of the
+/// interface's.
+fn is_l3s(message: &LinkMessage) -> bool {
+    let Some(InfoData::IpVlan(properties)) = data(message) else {
+        return false;
+    };
+    properties.contains(&InfoIpVlan::Mode(IpVlanMode::L3S))
+}
+
+/// What a VLAN takes of the interface beside it.
+fn tagged(message: &LinkMessage) -> Option<Tagged> {
+    let service = InfoVlan::Protocol(VlanProtocol::Ieee8021Ad);
+    match data(message) {
+        Some(InfoData::Vlan(properties)) => Some(Tagged {
+            index: beside(message)?,
+            service: properties.contains(&service),
+        }),
+        _ => None,
+    }
 }
 
 /// It is a port of a bridge or a bond: what it receives is theirs.
@@ -155,61 +225,4 @@ pub(super) fn eth0() -> Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(flags: LinkFlags, layer: LinkLayerType, more: Vec<LinkAttribute>) -> LinkMessage {
-        let mut message = LinkMessage::default();
-        message.header.index = 2;
-        message.header.flags = flags;
-        message.header.link_layer_type = layer;
-        message.attributes = vec![
-            LinkAttribute::IfName("eth0".into()),
-            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
-            LinkAttribute::Mtu(1450),
-        ];
-        message.attributes.extend(more);
-        message
-    }
-
-    fn of_kind(kind: InfoKind) -> LinkAttribute {
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)])
-    }
-
-    #[test]
-    fn only_ethernet_that_is_up_is_mirrored() {
-        let up = LinkFlags::Up;
-        let seen = |flags, layer, more| see(&message(flags, layer, more));
-        assert_eq!(
-            seen(up, LinkLayerType::Ether, vec![]),
-            Seen::Mirrored(eth0())
-        );
-        let down = LinkFlags::empty();
-        assert_eq!(seen(down, LinkLayerType::Ether, vec![]), Seen::Unused);
-        let tunnel = seen(up, LinkLayerType::None, vec![of_kind(InfoKind::Wireguard)]);
-        assert_eq!(tunnel, Seen::Impossible(impossible(eth0(), "wireguard")));
-        let vrf = seen(up, LinkLayerType::Ether, vec![of_kind(InfoKind::Vrf)]);
-        assert_eq!(vrf, Seen::Impossible(impossible(eth0(), "vrf")));
-    }
-
-    #[test]
-    fn a_port_of_a_bridge_is_the_bridges() {
-        let port = vec![LinkAttribute::Controller(7), of_kind(InfoKind::Veth)];
-        let port = message(LinkFlags::Up, LinkLayerType::Ether, port);
-        assert_eq!(see(&port), Seen::Unused);
-    }
-
-    #[test]
-    fn a_vlan_takes_from_an_interface_beside_it() {
-        let more = vec![LinkAttribute::Link(3), of_kind(InfoKind::Vlan)];
-        let mut vlan = message(LinkFlags::Up, LinkLayerType::Ether, more);
-        let beside = Link {
-            untags: Some(3),
-            ..eth0()
-        };
-        assert_eq!(see(&vlan), Seen::Mirrored(beside));
-        // The host's own, as CNI's vlan plugin has it.
-        vlan.attributes.push(LinkAttribute::LinkNetNsId(0));
-        assert_eq!(see(&vlan), Seen::Mirrored(eth0()));
-    }
-}
+mod tests;

@@ -47,7 +47,7 @@ pub(super) async fn lead(
     link: &Link,
     tap: &TapLink,
 ) -> Result<Loopback, NetworkError> {
-    let v6 = namespace::run_in(path, || settings(&tap.name))?.map_err(|source| {
+    let v6 = namespace::run_in(path, || settings(&tap.name, &link.name))?.map_err(|source| {
         NetworkError::LoopbackSettings {
             tap: tap.name.clone(),
             source,
@@ -83,14 +83,16 @@ pub(super) async fn lead(
 }
 
 /// Lets the tap carry loopback addresses: nothing reaches the stack through it
-/// but the replies. Returns whether the namespace has IPv6.
-fn settings(tap: &str) -> io::Result<bool> {
+/// but the replies. Returns whether the namespace has IPv6, and on its interface,
+/// through which the guest is asked.
+fn settings(tap: &str, interface: &str) -> io::Result<bool> {
     let v4 = Path::new(CONF_V4).join(tap);
     for name in ["route_localnet", "accept_local"] {
         fs::write(v4.join(name), "1")?;
     }
     let disabled = |name: &str| Path::new(CONF_V6).join(name).join("disable_ipv6");
-    let has_v6 = fs::read_to_string(disabled("lo")).is_ok_and(|text| text.trim() == "0");
+    let enabled = |name| fs::read_to_string(disabled(name)).is_ok_and(|text| text.trim() == "0");
+    let has_v6 = enabled("lo") && enabled(interface);
     if has_v6 {
         fs::write(disabled(tap), "0")?;
     }

@@ -12,6 +12,7 @@ mod namespace;
 mod redirect;
 mod route;
 mod rule;
+mod sysctl;
 mod tap;
 
 use std::os::fd::OwnedFd;
@@ -19,11 +20,12 @@ use std::path::Path;
 
 use futures::TryStreamExt;
 use nix::libc;
-use protocol::agent::{Interface, Loopback, Neighbour, Route, Rule};
+use protocol::agent::{Interface, Loopback, Neighbour, Route, Rule, Sysctl};
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::{Handle, IpVersion};
+use tokio::task::JoinHandle;
 use vmm_api::NetConfig;
 
 pub(crate) use error::NetworkError;
@@ -42,7 +44,11 @@ pub(crate) struct Network {
     pub(crate) rules: Vec<Rule>,
     /// `None`: nobody on the host reaches the guest's localhost.
     pub(crate) loopback: Option<Loopback>,
+    settings: Option<Reading>,
 }
+
+/// Settings that are being read: milliseconds that a guest has while it boots.
+type Reading = JoinHandle<Result<Vec<Sysctl>, NetworkError>>;
 
 impl Network {
     /// Mirrors the interfaces of the namespace at `path`.
@@ -51,6 +57,7 @@ impl Network {
         let addresses = addresses(&handle).await?;
         let links = links(&handle, &addresses).await?;
         let mut network = Self::describe(&handle, &links, &addresses).await?;
+        network.settings = Some(read_settings(path, &links));
         for (index, link) in links.iter().enumerate() {
             let tap = namespace::run_in(path, || tap::open(index))??;
             let joined = redirect::connect(&handle, link, &tap.name).await?;
@@ -90,8 +97,25 @@ impl Network {
                 .collect(),
             rules: rules(handle).await?.iter().filter_map(known_rule).collect(),
             loopback: None,
+            settings: None,
         })
     }
+
+    /// What somebody set in the namespace, once it is read.
+    pub(crate) async fn settings(&mut self) -> Result<Vec<Sysctl>, NetworkError> {
+        let Some(reading) = self.settings.take() else {
+            return Ok(Vec::new());
+        };
+        reading
+            .await
+            .unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
+    }
+}
+
+fn read_settings(path: &Path, links: &[Link]) -> Reading {
+    let names: Vec<_> = links.iter().map(|link| link.name.clone()).collect();
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || sysctl::changed(&path, &names))
 }
 
 /// A pod that cannot be port-forwarded to is better than none.
@@ -123,8 +147,11 @@ async fn links(handle: &Handle, addresses: &[AddressMessage]) -> Result<Vec<Link
         match link::see(message) {
             Seen::Mirrored(link) => links.push(link),
             Seen::Impossible(link) if inspect::is_addressed(link.index, addresses) => {
-                let (interface, kind) = (link.name, link.kind);
-                return Err(NetworkError::Impossible { interface, kind });
+                return Err(NetworkError::Impossible {
+                    interface: link.name,
+                    kind: link.kind,
+                    reason: link.reason,
+                });
             }
             Seen::Unused | Seen::Impossible(_) => {}
         }
@@ -189,113 +216,4 @@ fn read(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::PathBuf;
-    use std::process::Command;
-
-    /// A network namespace as a bridge CNI plugin leaves it; gone when dropped.
-    struct Namespace(String);
-
-    impl Namespace {
-        fn new() -> Self {
-            let name = format!("kata-mshv-test-{}", std::process::id());
-            ip(&["netns", "add", &name]);
-            let namespace = Self(name);
-            namespace.ip(&[
-                "link", "add", "host0", "type", "veth", "peer", "name", "eth0",
-            ]);
-            namespace.ip(&[
-                "link",
-                "set",
-                "eth0",
-                "address",
-                "02:00:00:00:00:07",
-                "mtu",
-                "1450",
-            ]);
-            namespace.ip(&["link", "set", "host0", "up"]);
-            namespace.ip(&["link", "set", "eth0", "up"]);
-            namespace.ip(&["address", "add", "10.88.0.5/16", "dev", "eth0"]);
-            namespace.ip(&["-6", "address", "add", "fd00::5/64", "dev", "eth0", "nodad"]);
-            namespace.ip(&["route", "add", "default", "via", "10.88.0.1"]);
-            namespace.ip(&[
-                "neigh",
-                "add",
-                "10.88.0.1",
-                "lladdr",
-                "02:00:00:00:00:01",
-                "dev",
-                "eth0",
-            ]);
-            // Down: nobody talks through it.
-            namespace.ip(&["link", "set", "host0", "down"]);
-            namespace
-        }
-
-        fn path(&self) -> PathBuf {
-            Path::new("/run/netns").join(&self.0)
-        }
-
-        fn ip(&self, args: &[&str]) -> String {
-            ip(&[&["-n", &self.0], args].concat())
-        }
-    }
-
-    impl Drop for Namespace {
-        fn drop(&mut self) {
-            ip(&["netns", "delete", &self.0]);
-        }
-    }
-
-    fn ip(args: &[&str]) -> String {
-        let output = Command::new("ip").args(args).output().unwrap();
-        assert!(output.status.success(), "ip {args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_a_cni_plugin_left_is_mirrored() {
-        let namespace = Namespace::new();
-        let network = Network::mirror(&namespace.path()).await.unwrap();
-
-        let [eth0] = &network.interfaces[..] else {
-            panic!("{:?}", network.interfaces);
-        };
-        assert_eq!((eth0.name.as_str(), eth0.mtu), ("eth0", 1450));
-        assert_eq!(eth0.addresses, ["10.88.0.5/16", "fd00::5/64"]);
-        let routes: Vec<_> = network
-            .routes
-            .iter()
-            .map(|route| (route.destination.as_str(), route.gateway.as_str()))
-            .collect();
-        assert_eq!(
-            routes,
-            [("", "10.88.0.1"), ("10.88.0.0/16", ""), ("fd00::/64", "")]
-        );
-        assert!(network.routes.iter().all(|route| route.interface == "eth0"));
-        assert_eq!(network.neighbours[0].hardware_address, "02:00:00:00:00:01");
-        assert_eq!(network.nets[0].mac, "02:00:00:00:00:07");
-        let filters = Command::new("tc")
-            .args([
-                "-n",
-                &namespace.0,
-                "filter",
-                "show",
-                "dev",
-                "eth0",
-                "ingress",
-            ])
-            .output()
-            .unwrap();
-        let filters = String::from_utf8_lossy(&filters.stdout).into_owned();
-        assert!(
-            filters.contains("Egress Redirect to device tap-kata0"),
-            "{filters}"
-        );
-
-        drop(network);
-        let left = namespace.ip(&["link", "show"]);
-        assert!(!left.contains("tap-kata"), "{left}");
-    }
-}
+mod tests;

@@ -8,13 +8,14 @@ use rtnetlink::{Handle, LinkUnspec};
 
 use super::NetworkError;
 use super::filter::{self, INGRESS, Packet, Verdict};
-use super::link::Link;
+use super::link::{Link, Tagged};
 
 /// All protocols, `ETH_P_ALL` in network byte order.
 const ALL_PROTOCOLS: u16 = 0x0003_u16.to_be();
 
-/// Where the filter of tagged packets is: behind those of the loopback.
-const TAGGED: u16 = 3;
+/// Where the filters of tagged packets are, of 802.1Q and of 802.1ad: behind those
+/// of the loopback.
+const TAGGED: [u16; 2] = [3, 4];
 
 /// A tap as an interface of the pod's namespace.
 pub(super) struct TapLink {
@@ -47,8 +48,11 @@ pub(super) async fn connect(
         .execute()
         .await
         .map_err(failed("set up the tap"))?;
-    if let Some(below) = link.untags {
-        leave_tagged(handle, below)
+    take_all_groups(handle, link)
+        .await
+        .map_err(failed("take the packets for all groups"))?;
+    if let Some(tagged) = link.untags {
+        leave_tagged(handle, tagged)
             .await
             .map_err(failed("leave tagged packets to the VLAN's interface"))?;
     }
@@ -83,11 +87,27 @@ async fn find(handle: &Handle, name: &str) -> Result<TapLink, rtnetlink::Error> 
     })
 }
 
-/// What the interface of `index` receives for a VLAN beside it goes there, and not
-/// to the guest's interface of its own.
-async fn leave_tagged(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
+/// The guest joins groups that the namespace's stack does not know of. A part of a
+/// card (macvlan, ipvlan) leaves those out that nobody joined.
+async fn take_all_groups(handle: &Handle, link: &Link) -> Result<(), rtnetlink::Error> {
+    let all = LinkUnspec::new_with_index(link.index).allmulticast(true);
+    handle.link().set(all.build()).execute().await
+}
+
+/// What an interface receives for a VLAN beside it goes there, and not to the
+/// guest's interface of its own.
+async fn leave_tagged(handle: &Handle, tagged: Tagged) -> Result<(), rtnetlink::Error> {
+    let Tagged { index, service } = tagged;
     ingress(handle, index).await?;
-    filter::add(handle, index, TAGGED, &Packet::tagged(), Verdict::Pass).await
+    let packet = Packet::tagged(service);
+    filter::add(
+        handle,
+        index,
+        TAGGED[usize::from(service)],
+        &packet,
+        Verdict::Pass,
+    )
+    .await
 }
 
 async fn redirect(handle: &Handle, from: u32, to: u32) -> Result<(), rtnetlink::Error> {

@@ -99,7 +99,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
     // Made when it is sent: it has the time in it.
-    let request = || request(plan, &network, bound);
+    let request = request(plan, network, bound);
     let greeted = tokio::select! {
         greeted = greet(plan, &processes, control, request, &timeline) => greeted,
         Some(damage) = damage(plan) => Err(damage.into()),
@@ -170,7 +170,7 @@ async fn greet(
     plan: &Plan,
     processes: &Processes,
     control: oneshot::Receiver<UnixStream>,
-    request: impl FnOnce() -> CreateSandboxRequest,
+    request: impl Future<Output = Result<CreateSandboxRequest, NetworkError>>,
     timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let limit = Duration::from_secs(plan.config.guest.boot_timeout_s.into());
@@ -186,7 +186,7 @@ async fn greet(
 
 async fn set_up(
     control: oneshot::Receiver<UnixStream>,
-    request: impl FnOnce() -> CreateSandboxRequest,
+    request: impl Future<Output = Result<CreateSandboxRequest, NetworkError>>,
     timeline: &Timeline,
 ) -> Result<(Agent, HelloResponse), BootError> {
     let begin = Instant::now();
@@ -198,7 +198,7 @@ async fn set_up(
     let begin = Instant::now();
     let connected = Agent::connect(stream).await;
     let (agent, hello) = unless_closed(connected).await?;
-    let created = agent.create_sandbox(&request()).await;
+    let created = agent.create_sandbox(&request.await?).await;
     unless_closed(created).await?;
     timeline.end("sandbox in guest", begin);
     Ok((agent, hello))
@@ -295,29 +295,35 @@ fn receive(handover: Handover, streams: Streams) -> oneshot::Receiver<UnixStream
     receiver
 }
 
-fn request(plan: &Plan, network: &Network, bound: u64) -> CreateSandboxRequest {
+async fn request(
+    plan: &Plan,
+    mut network: Network,
+    bound: u64,
+) -> Result<CreateSandboxRequest, NetworkError> {
+    let network_sysctls = network.settings().await?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let ids = plan.ids.as_ref().map(IdMap::messages);
     let (uid_mappings, gid_mappings) = ids.unwrap_or_default();
-    CreateSandboxRequest {
+    Ok(CreateSandboxRequest {
         sandbox_id: plan.id.clone(),
         hostname: plan.hostname.clone(),
         sysctls: plan.sysctls.clone(),
         shm_size: plan.shm_size,
         share_tag: SHARE_TAG.to_owned(),
-        interfaces: network.interfaces.clone(),
-        routes: network.routes.clone(),
-        neighbours: network.neighbours.clone(),
-        rules: network.rules.clone(),
-        loopback: network.loopback.clone().into(),
+        interfaces: network.interfaces,
+        routes: network.routes,
+        neighbours: network.neighbours,
+        rules: network.rules,
+        loopback: network.loopback.into(),
         memory_max: bound,
         uid_mappings,
         gid_mappings,
+        network_sysctls,
         wall_clock_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         ..Default::default()
-    }
+    })
 }
 
 fn record(plan: &Plan, driver: &dyn Driver, hello: &HelloResponse, pids: Pids) -> SandboxRecord {

@@ -1,6 +1,6 @@
 //! The guest's wall clock follows the host's: when that is set, when the host wakes
 //! from sleep, and now and then, since no two clocks run at one speed
-//! (docs/decisions/0038-the-guests-clock-follows.md).
+//! (docs/decisions/0039-the-guests-clock-follows.md).
 #![allow(unsafe_code, reason = "tokio has no safe way to watch a descriptor")]
 
 use std::io;

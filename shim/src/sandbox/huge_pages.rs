@@ -1,5 +1,5 @@
 //! Huge pages that the guest keeps for containers, of memory that the VM has for
-//! them beside all other (docs/decisions/0037-huge-pages-are-the-guests.md).
+//! them beside all other (docs/decisions/0038-huge-pages-are-the-guests.md).
 
 use protocol::agent::{HugePages as Kept, SetHugePagesRequest};
 

@@ -14,6 +14,7 @@ const SHARED: &[&str] = &[
     "/run/cni/bed/last_reserved_ip.0",
     "/run/cni/bed/last_reserved_ip.1",
     "/run/cni/bed/lock",
+    "/run/cni/tuning",
     "/run/containerd",
     "/run/kata-mshv-vm-isolation",
     "/run/kata-mshv-vm-isolation/default",

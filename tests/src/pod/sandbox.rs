@@ -94,6 +94,14 @@ impl PodSpec {
         self
     }
 
+    /// Sets a sysctl of its security context.
+    #[must_use]
+    pub fn sysctl(mut self, name: &str, value: &str) -> Self {
+        let linux = self.config.linux.get_or_insert_default();
+        linux.sysctls.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// Leads `host`, a TCP port of the node, to `container`.
     #[must_use]
     pub fn port(mut self, host: i32, container: i32) -> Self {

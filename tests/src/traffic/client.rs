@@ -1,13 +1,13 @@
 //! The client: checks what comes back, or measures how it comes.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Wish, pattern};
+use super::{GROUP, PORT, Wish, pattern};
 use crate::harness::patient;
 
 /// How long a connection may take, and what is on it.
@@ -134,6 +134,32 @@ fn exchange(socket: &UdpSocket, sent: &[u8]) -> Result<()> {
             Err(_) => {}
         }
     }
+}
+
+/// Sends a datagram to the group of servers, and waits until one sends it back.
+///
+/// # Errors
+///
+/// None does, not even after several tries.
+pub fn call() -> Result<()> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).context("bind a UDP port")?;
+    // A server beside the caller is in the group, too.
+    socket.set_multicast_loop_v6(false)?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    let sent: Vec<_> = (0..1000).map(pattern).collect();
+    let mut buffer = vec![0; 1 << 16];
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        let to = (GROUP, PORT);
+        socket
+            .send_to(&sent, to)
+            .with_context(|| format!("call {GROUP}"))?;
+        if let Ok((length, _)) = socket.recv_from(&mut buffer) {
+            ensure!(buffer[..length] == sent, "it comes back changed");
+            return Ok(());
+        }
+    }
+    bail!("nobody of {GROUP} answers")
 }
 
 /// Bytes in a time.

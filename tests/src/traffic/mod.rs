@@ -5,6 +5,7 @@
 mod client;
 mod server;
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -12,12 +13,16 @@ use ctl::cri::v1::MountPropagation;
 
 use crate::pod::{ContainerSpec, container};
 pub use client::{
-    Rate, await_server, connections, datagrams, echo, is_open, receive, round_trips, send,
+    Rate, await_server, call, connections, datagrams, echo, is_open, receive, round_trips, send,
 };
 pub use server::Server;
 
 /// Where the server listens, for connections and datagrams.
 pub const PORT: u16 = 9000;
+
+/// A group that servers join where there is one to be joined (RFC 4291, 2.7: known
+/// within a site, by no registry).
+const GROUP: Ipv6Addr = Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0x6b61, 0x7461);
 
 /// The executable `traffic` in containers that have it.
 pub const PROGRAM: &str = "/traffic";

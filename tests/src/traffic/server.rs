@@ -6,7 +6,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::Wish;
+use super::{GROUP, Wish};
 
 const CHUNK: usize = 128 * 1024;
 
@@ -35,6 +35,12 @@ impl Server {
             listener,
             datagrams,
         })
+    }
+
+    /// Joins the group of servers, if the network has IPv6.
+    pub fn join_group(&self) {
+        // The interface that the group's route leads to.
+        let _ = self.datagrams.join_multicast_v6(&GROUP, 0);
     }
 
     /// Serves, for ever.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use e2e::traffic::{PORT, Server, await_server, datagrams, echo};
+use e2e::traffic::{PORT, Server, await_server, call, datagrams, echo};
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();
@@ -21,7 +21,12 @@ fn main() -> ExitCode {
 
 fn act(words: &[&str]) -> Result<()> {
     match words {
-        ["serve"] => Server::bind((Ipv6Addr::UNSPECIFIED, PORT).into())?.run(),
+        ["serve"] => {
+            let server = Server::bind((Ipv6Addr::UNSPECIFIED, PORT).into())?;
+            server.join_group();
+            server.run()
+        }
+        ["call"] => call(),
         ["echo", to, length] => {
             let to = address(to)?;
             await_server(to)?;
@@ -31,7 +36,7 @@ fn act(words: &[&str]) -> Result<()> {
             let lengths: Result<Vec<_>, _> = lengths.iter().map(|word| word.parse()).collect();
             datagrams(address(to)?, &lengths.context("numbers of bytes")?)
         }
-        _ => bail!("serve | echo ADDRESS BYTES | datagrams ADDRESS BYTES..."),
+        _ => bail!("serve | call | echo ADDRESS BYTES | datagrams ADDRESS BYTES..."),
     }
 }
 
