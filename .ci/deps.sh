@@ -16,8 +16,9 @@ declare -A packages=(
     [initramfs]="libarchive-tools binutils"
     # What runs a pod's machine, and its network.
     [vm]="qemu-system-x86 iproute2"
-    # containerd with runc and CNI for the demo, and what its images are made of.
-    [containers]="containerd runc containernetworking-plugins iptables busybox-static"
+    # containerd with runc and CNI for the demo, what its images are made of, and
+    # what makes pools of thin volumes for a snapshotter.
+    [containers]="containerd runc containernetworking-plugins iptables busybox-static dmsetup"
     [test]="shellcheck curl g++"
 )
 readonly purposes=(rust kernel initramfs vm containers test)

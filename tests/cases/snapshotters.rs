@@ -8,10 +8,12 @@ use crate::bed::Bed;
 use crate::ctr::Ended;
 use crate::harness::cases;
 use crate::images;
+use crate::thin_pool::ThinPool;
 
 cases![
     any: native, file_systems_in_files;
-    containerd_2 with Erofs: images_in_files
+    containerd_2 with Erofs: images_in_files;
+    any with DeviceMapper: thin_volumes
 ];
 
 /// Something of the image, and something of the container's own.
@@ -68,7 +70,16 @@ async fn images_in_files(bed: &Bed) -> Result<()> {
         "not both layers are mounted:\n{mounts}"
     );
     remove_snapshots(bed, "erofs").await?;
-    settings.take_away()
+    settings.take_away(|| Ok(()))
+}
+
+/// `devmapper`: ext4 on thin volumes, each a snapshot of the one below.
+async fn thin_volumes(bed: &Bed) -> Result<()> {
+    let pool = ThinPool::make()?;
+    let settings = bed.add_settings(&pool.settings(&bed.layout.scratch("devmapper")))?;
+    with(bed, "devmapper", images::ODD).await?;
+    remove_snapshots(bed, "devmapper").await?;
+    settings.take_away(|| pool.remove())
 }
 
 /// Those of the images, the upper ones first.

@@ -26,4 +26,5 @@ pub mod pod;
 pub mod segment;
 pub mod task;
 pub mod terminal;
+pub mod thin_pool;
 pub mod traffic;

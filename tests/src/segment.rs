@@ -40,13 +40,13 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Lays the wire.
+    /// Lays the wire; the neighbour's addresses are those of its VLAN `tag`, if it
+    /// has one.
     ///
     /// # Errors
     ///
     /// What `ip` says; or `traffic` is not built.
-    pub fn lay() -> Result<Self> {
-        let [v4, v6] = NEIGHBOUR;
+    pub fn lay(tag: Option<u16>) -> Result<Self> {
         // As containerd does it: `ip netns add` mounts more than the namespace.
         node::run_all(&format!(
             "mkdir -p /run/netns
@@ -55,9 +55,22 @@ impl Segment {
             ip link add {CARD} type veth peer name eth0 netns {NAMESPACE}
             ip link set {CARD} up
             ip -n {NAMESPACE} link set lo up
-            ip -n {NAMESPACE} link set eth0 up
-            ip -n {NAMESPACE} address add {v4}/24 dev eth0
-            ip -n {NAMESPACE} address add {v6}/64 dev eth0 nodad"
+            ip -n {NAMESPACE} link set eth0 up"
+        ))?;
+        let interface = match tag {
+            None => "eth0",
+            Some(tag) => {
+                node::run_all(&format!(
+                    "ip -n {NAMESPACE} link add link eth0 name tagged0 type vlan id {tag}
+                    ip -n {NAMESPACE} link set tagged0 up"
+                ))?;
+                "tagged0"
+            }
+        };
+        let [v4, v6] = NEIGHBOUR;
+        node::run_all(&format!(
+            "ip -n {NAMESPACE} address add {v4}/24 dev {interface}
+            ip -n {NAMESPACE} address add {v6}/64 dev {interface} nodad"
         ))?;
         let program = traffic::executable()?;
         let mut serve = Command::new("nsenter");
@@ -68,6 +81,22 @@ impl Segment {
             .stdin(Stdio::null());
         let server = serve.spawn().context("start the neighbour's server")?;
         Ok(Self { program, server })
+    }
+
+    /// Runs the lines of `script`, commands of `ip`, as the neighbour.
+    ///
+    /// # Errors
+    ///
+    /// What `ip` says.
+    pub fn ip(&self, script: &str) -> Result<()> {
+        let lines = script
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        let lines: Vec<_> = lines
+            .map(|line| format!("ip -n {NAMESPACE} {line}"))
+            .collect();
+        node::run_all(&lines.join("\n"))
     }
 
     /// The neighbour sends `length` bytes to each of `addresses`, and gets them back.

@@ -32,13 +32,14 @@ impl Bed {
 }
 
 impl MoreSettings<'_> {
-    /// Starts containerd anew without them.
+    /// Starts containerd anew without them; `meanwhile` happens when none runs.
     ///
     /// # Errors
     ///
-    /// It does not end or start.
-    pub fn take_away(self) -> Result<()> {
+    /// It does not end or start, or what `meanwhile` fails with.
+    pub fn take_away(self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
         self.bed.stop_containerd()?;
+        meanwhile()?;
         fs::remove_file(&self.file).context("remove a case's settings")?;
         self.bed.start_containerd()
     }

@@ -1,5 +1,6 @@
 //! What a host's kernel may have or not. Cases that need it run where it is.
 
+use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -13,8 +14,14 @@ use crate::node;
 pub enum Feature {
     /// Parts of a card, by hardware address.
     Macvlan,
+    /// Parts of a card, by address.
+    Ipvlan,
+    /// Packets with a tag (IEEE 802.1Q).
+    Vlan,
     /// The file system of read-only images.
     Erofs,
+    /// Block devices made of others.
+    DeviceMapper,
 }
 
 /// The kernel that cases run under.
@@ -22,7 +29,7 @@ pub enum Feature {
 pub(super) enum Kernel {
     /// This one.
     Running,
-    /// The lab's, which can be asked in the lab alone.
+    /// The lab's, which has all features.
     Labs,
 }
 
@@ -39,10 +46,13 @@ impl Feature {
     /// Whether the running kernel has it, asked once. Its module is loaded if it is
     /// one.
     fn is_there(self) -> bool {
-        static FOUND: [OnceLock<bool>; 2] = [const { OnceLock::new() }; 2];
+        static FOUND: [OnceLock<bool>; 5] = [const { OnceLock::new() }; 5];
         *FOUND[self as usize].get_or_init(|| match self {
             Self::Macvlan => makes_links("macvlan"),
+            Self::Ipvlan => makes_links("ipvlan"),
+            Self::Vlan => makes_links("vlan id 7"),
             Self::Erofs => mounts("erofs"),
+            Self::DeviceMapper => has_device_mapper(),
         })
     }
 }
@@ -68,6 +78,11 @@ fn mounts(kind: &str) -> bool {
     tried != Err(Errno::ENODEV)
 }
 
+fn has_device_mapper() -> bool {
+    let devices = fs::read_to_string("/proc/misc").unwrap_or_default();
+    devices.lines().any(|line| line.ends_with(" device-mapper"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_out_before_the_labs_kernel_is_asked() {
-        assert!(Kernel::Labs.has(Some(Feature::Erofs)));
+    fn the_labs_kernel_has_all() {
+        assert!(Kernel::Labs.has(Some(Feature::DeviceMapper)));
         assert!(Kernel::Running.has(None));
     }
 }
