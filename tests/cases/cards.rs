@@ -73,12 +73,20 @@ async fn take_away(pod: Pod, networks: Networks<'_>, segment: Segment) -> Result
     segment.remove()
 }
 
-/// What follows is the same for the kinds that are a network of Ethernet.
-async fn part_of_a_card(bed: &Bed, tag: Option<u16>, network: Network) -> Result<()> {
-    let segment = Segment::lay(tag)?;
+/// What follows is the same for the kinds of which several pods have parts.
+async fn part_of_a_card(bed: &Bed, network: Network) -> Result<()> {
+    let segment = Segment::lay(None)?;
     let networks = bed.networks(vec![network]).await?;
     let (pod, container) = serving(bed, "first").await?;
-    let view = compare(&container).await?;
+    has_both_families(&container).await?;
+    all_reach_each_other(bed, &segment, &pod, &container).await?;
+    // The container's server has joined it, of which the node does not know.
+    segment.calls_the_group().await?;
+    take_away(pod, networks, segment).await
+}
+
+async fn has_both_families(container: &Container) -> Result<()> {
+    let view = compare(container).await?;
     let lines: &[&[&str]] = &[
         &["interface", "eth0", "mtu 1400"],
         &["address", "10.70.0.", "/24"],
@@ -86,26 +94,29 @@ async fn part_of_a_card(bed: &Bed, tag: Option<u16>, network: Network) -> Result
         &["default", "10.70.0.1", "eth0"],
         &["default", "fd70::1", "eth0"],
     ];
-    expect(&view, lines)?;
-    all_reach_each_other(bed, &segment, &pod, &container).await?;
-    // The container's server has joined it, of which the node does not know.
-    segment.calls_the_group().await?;
-    take_away(pod, networks, segment).await
+    expect(&view, lines)
 }
 
 async fn macvlan(bed: &Bed) -> Result<()> {
     let network = on_card("macvlan", &SUBNETS, json!({"mode": "bridge"}));
-    part_of_a_card(bed, None, network).await
+    part_of_a_card(bed, network).await
 }
 
 async fn ipvlan(bed: &Bed) -> Result<()> {
     let network = on_card("ipvlan", &SUBNETS, json!({"mode": "l2"}));
-    part_of_a_card(bed, None, network).await
+    part_of_a_card(bed, network).await
 }
 
+/// A card has one end of each VLAN, so one pod of a node can.
 async fn vlan(bed: &Bed) -> Result<()> {
+    let segment = Segment::lay(Some(TAG))?;
     let network = on_card("vlan", &SUBNETS, json!({"vlanId": TAG}));
-    part_of_a_card(bed, Some(TAG), network).await
+    let networks = bed.networks(vec![network]).await?;
+    let (pod, container) = serving(bed, "first").await?;
+    has_both_families(&container).await?;
+    reaches_neighbour(&container).await?;
+    segment.reaches(&pod.addresses().await?, SOME).await?;
+    take_away(pod, networks, segment).await
 }
 
 /// The node routes, and no pod is asked for its hardware address.

@@ -13,10 +13,10 @@ use crate::pod::{ContainerSpec, Limits, container, pod};
 
 cases![
     vm: every_process_is_in_it,
-    page_cache_stays_within_its_limit,
     containers_follow_its_limit,
     figures_of_the_sandbox_are_the_groups,
-    one_without_room_for_a_vm_is_refused
+    one_without_room_for_a_vm_is_refused;
+    vm with Disk: page_cache_stays_within_its_limit
 ];
 
 /// What the RuntimeClass would declare: QEMU's, which is more than the built-in

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
 use crate::node;
 
@@ -22,6 +23,8 @@ pub enum Feature {
     Erofs,
     /// Block devices made of others.
     DeviceMapper,
+    /// Files that take no memory, as those of a lab do.
+    Disk,
 }
 
 /// The kernel that cases run under.
@@ -37,6 +40,7 @@ impl Kernel {
     pub(super) fn has(self, feature: Option<Feature>) -> bool {
         match (self, feature) {
             (Self::Running, Some(feature)) => feature.is_there(),
+            (Self::Labs, Some(Feature::Disk)) => false,
             _ => true,
         }
     }
@@ -46,13 +50,14 @@ impl Feature {
     /// Whether the running kernel has it, asked once. Its module is loaded if it is
     /// one.
     fn is_there(self) -> bool {
-        static FOUND: [OnceLock<bool>; 5] = [const { OnceLock::new() }; 5];
+        static FOUND: [OnceLock<bool>; 6] = [const { OnceLock::new() }; 6];
         *FOUND[self as usize].get_or_init(|| match self {
             Self::Macvlan => makes_links("macvlan"),
             Self::Ipvlan => makes_links("ipvlan"),
             Self::Vlan => makes_links("vlan id 7"),
             Self::Erofs => mounts("erofs"),
             Self::DeviceMapper => has_device_mapper(),
+            Self::Disk => scratch_is_on_disk(),
         })
     }
 }
@@ -78,6 +83,11 @@ fn mounts(kind: &str) -> bool {
     tried != Err(Errno::ENODEV)
 }
 
+fn scratch_is_on_disk() -> bool {
+    let found = statfs(&std::env::temp_dir());
+    found.is_ok_and(|found| found.filesystem_type() != TMPFS_MAGIC)
+}
+
 fn has_device_mapper() -> bool {
     let devices = fs::read_to_string("/proc/misc").unwrap_or_default();
     devices.lines().any(|line| line.ends_with(" device-mapper"))
@@ -93,8 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn the_labs_kernel_has_all() {
+    fn the_lab_has_all_but_a_disk() {
         assert!(Kernel::Labs.has(Some(Feature::DeviceMapper)));
+        assert!(!Kernel::Labs.has(Some(Feature::Disk)));
         assert!(Kernel::Running.has(None));
     }
 }
