@@ -181,8 +181,9 @@ async fn hooks(bed: &Bed) -> Result<()> {
 /// come from the node.
 async fn probes_from_inside_and_outside(bed: &Bed) -> Result<()> {
     let pod = pod("probed").run(bed).await?;
-    let serve = "mkdir /www; echo well > /www/health; sleep 1; touch /ready; \
-                 exec httpd -f -p 8080 -h /www";
+    // In the background it is when it listens.
+    let serve = "mkdir /www; echo well > /www/health; httpd -p 8080 -h /www; \
+                 sleep 1; touch /ready; exec sleep 1000";
     let main = container("main", &["sh", "-c", serve]).start(&pod).await?;
     let ready = ["test", "-e", "/ready"];
     let deadline = Instant::now() + patient(SOON);
