@@ -20,8 +20,8 @@ use crate::agent::Agent;
 use crate::device::{self, Device};
 use crate::socket;
 
-/// Longer than anything takes in an emulated lab.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes in an emulated lab: 32 processors take 40 s on its one.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// How a machine differs from the usual one.
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ use crate::machine::{Machine, Shape};
 #[rustfmt::skip]
 pub(crate) const ALL: &[Case] = &[
     ("eight_processors_boot", || boots(8)),
-    ("sixteen_processors_boot", || boots(16)),
+    ("thirty_two_processors_boot", || boots(32)),
     ("processors_come_and_go", processors_come_and_go),
     ("processors_come_to_a_paused_machine", processors_come_to_a_paused_machine),
     ("a_processor_without_a_thread_gets_one_later", a_processor_without_a_thread_gets_one_later),
