@@ -78,13 +78,18 @@ echo "$conf" | sed 's/.*"prevResult":\(.*\),"type":.*/\1/'
 /// The bed's bridge, and then `commands` in the pod's namespace.
 pub(super) fn bridge_and(bed: &Bed, name: &'static str, commands: &str) -> Result<Network> {
     bed.plugin("commands", &in_namespace(commands))?;
+    Ok(on_bridge(name).then(json!({"type": "commands"})))
+}
+
+/// The bed's bridge, for another plugin to go on.
+pub(super) fn on_bridge(name: &'static str) -> Network {
     let bridge = json!({
         "type": "bridge",
         "bridge": BRIDGE,
         "isGateway": true,
         "ipam": addresses(&["10.88.0.0/16", "fd88::/64"]),
     });
-    Ok(Network::new(name, bridge).then(json!({"type": "commands"})))
+    Network::new(name, bridge)
 }
 
 pub(super) fn expect(view: &View, lines: &[&[&str]]) -> Result<()> {

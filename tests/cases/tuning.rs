@@ -4,8 +4,8 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::plugins::{bridge_and, expect, serving};
-use crate::bed::{BRIDGE, Bed, Network, addresses};
+use super::plugins::{bridge_and, expect, on_bridge, serving};
+use crate::bed::{Bed, Network};
 use crate::harness::cases;
 use crate::network_view::compare;
 use crate::pod::{Container, ContainerSpec, pod};
@@ -14,14 +14,8 @@ cases![any: of_the_interface, settings_of_a_plugin, the_pods_own_settings_win];
 
 /// The bed's bridge, and then `tuning` with `more`.
 fn tuned(name: &'static str, mut more: serde_json::Value) -> Network {
-    let bridge = json!({
-        "type": "bridge",
-        "bridge": BRIDGE,
-        "isGateway": true,
-        "ipam": addresses(&["10.88.0.0/16", "fd88::/64"]),
-    });
     more["type"] = json!("tuning");
-    Network::new(name, bridge).then(more)
+    on_bridge(name).then(more)
 }
 
 async fn has(container: &Container, settings: &[(&str, &str)]) -> Result<()> {

@@ -1,8 +1,6 @@
 //! Huge pages that the guest keeps, and containers' limits on them.
 
-use protocol::agent::{
-    CreateContainerRequest, HugePages, MemoryVolume, SetHugePagesRequest, UpdateContainerRequest,
-};
+use protocol::agent::{CreateContainerRequest, HugePages, MemoryVolume, SetHugePagesRequest};
 use protocol::{Code, Failure};
 use serde_json::json;
 
@@ -71,17 +69,8 @@ async fn limits_are_the_specifications_and_can_be_changed() {
     pod.start("c").await.unwrap();
     let look = spec::shell("cd /sys/fs/cgroup; cat hugetlb.2MB.max hugetlb.2MB.rsvd.max");
     assert_eq!(pod.output_of_exec("c", &look).await.0, "8388608\n8388608\n");
-    let request = UpdateContainerRequest {
-        container_id: "c".to_owned(),
-        resources: json!({"hugepageLimits": limits(2 * PAGE)})
-            .to_string()
-            .into_bytes(),
-        ..Default::default()
-    };
-    pod.agent
-        .update_container(context(), &request)
-        .await
-        .unwrap();
+    let less = json!({"hugepageLimits": limits(2 * PAGE)});
+    pod.update("c", &less).await.unwrap();
     assert_eq!(pod.output_of_exec("c", &look).await.0, "4194304\n4194304\n");
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use protocol::agent::{
     ContainerRequest, CreateContainerRequest, CreateSandboxRequest, Empty, Event,
     ExecProcessRequest, HelloRequest, HelloResponse, ProcessExited, ProcessRequest,
-    SignalProcessRequest, Stdio,
+    SignalProcessRequest, Stdio, UpdateContainerRequest,
 };
 use protocol::agent_ttrpc::AgentClient;
 use protocol::{Failure, PROTOCOL_VERSION, Token};
@@ -128,6 +128,17 @@ impl Pod {
             ..Default::default()
         };
         Ok(self.agent.create_container(context(), &request).await?.pid)
+    }
+
+    /// Changes the limits of a running container: OCI `linux.resources`.
+    pub(crate) async fn update(&self, id: &str, resources: &Value) -> Result<(), Failure> {
+        let request = UpdateContainerRequest {
+            container_id: id.to_owned(),
+            resources: resources.to_string().into_bytes(),
+            ..Default::default()
+        };
+        self.agent.update_container(context(), &request).await?;
+        Ok(())
     }
 
     pub(crate) async fn start(&self, id: &str) -> Result<(), Failure> {

@@ -1,6 +1,5 @@
 //! Limits and figures.
 
-use protocol::agent::UpdateContainerRequest;
 use serde_json::json;
 
 use crate::machine::Shape;
@@ -39,18 +38,9 @@ async fn limits_can_be_changed_and_devices_stay() {
         json!([{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]);
     pod.create("c", &spec, Default::default()).await.unwrap();
     pod.start("c").await.unwrap();
-    let request = UpdateContainerRequest {
-        container_id: "c".to_owned(),
-        resources: json!({"memory": {"limit": 33_554_432}, "pids": {"limit": 50},
-                          "cpu": {"quota": 20_000, "period": 50_000, "cpus": "1-9"}})
-        .to_string()
-        .into_bytes(),
-        ..Default::default()
-    };
-    pod.agent
-        .update_container(context(), &request)
-        .await
-        .unwrap();
+    let less = json!({"memory": {"limit": 33_554_432}, "pids": {"limit": 50},
+                      "cpu": {"quota": 20_000, "period": 50_000, "cpus": "1-9"}});
+    pod.update("c", &less).await.unwrap();
     let script =
         format!("{FILES}; dd if=/dev/null of=/dev/kmsg count=0 2>/dev/null && echo device");
     let (stdout, _) = pod.output_of_exec("c", &spec::shell(&script)).await;

@@ -2,11 +2,12 @@
 //! files (the option `loop` of mount(8); loop(4)).
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+
+use super::mount::number;
 
 /// The least number that no file has. Linux, `include/uapi/linux/loop.h`.
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
@@ -72,7 +73,6 @@ impl LoopDevice {
 fn open(path: &Path, read_only: bool) -> nix::Result<File> {
     let mut options = OpenOptions::new();
     let opened = options.read(true).write(!read_only).open(path);
-    let number = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     opened.map_err(number)
 }
 

@@ -19,6 +19,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use super::mount::number;
 use crate::ids::IdMap;
 
 /// Mounts `source`, with what is below it, on `target`; the ids of `source` itself
@@ -28,10 +29,14 @@ pub(super) fn bind(source: &Path, target: &Path, ids: &IdMap) -> nix::Result<()>
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(CWD, source, flags).map_err(number)?;
+    let tree = open_tree(CWD, source, flags)
+        .map_err(io::Error::from)
+        .map_err(number)?;
     map(&tree, &namespace)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(&tree, "", CWD, target, flags).map_err(number)
+    move_mount(&tree, "", CWD, target, flags)
+        .map_err(io::Error::from)
+        .map_err(number)
 }
 
 /// Only the kernel's word on one mount: EINVAL where its file system cannot.
@@ -59,8 +64,8 @@ fn map(tree: &OwnedFd, namespace: &File) -> nix::Result<()> {
 
 /// A user namespace with the map `ids`, in which nobody is.
 fn user_namespace(ids: &IdMap) -> nix::Result<File> {
-    let pipe = || io::pipe().map_err(|error| of(&error));
-    let ((ready, tell), (go, done)) = (pipe()?, pipe()?);
+    let (ready, tell) = io::pipe().map_err(number)?;
+    let (go, done) = io::pipe().map_err(number)?;
     // SAFETY: the new process, the copy of one thread of several, makes system
     // calls only, until it ends.
     match unsafe { fork() }? {
@@ -94,7 +99,7 @@ fn stay(others: [i32; 2], tell: &impl AsRawFd, go: &impl AsRawFd) -> ! {
 
 fn arrived(mut ready: &io::PipeReader) -> nix::Result<()> {
     let mut failed = [1];
-    io::Read::read_exact(&mut ready, &mut failed).map_err(|error| of(&error))?;
+    io::Read::read_exact(&mut ready, &mut failed).map_err(number)?;
     match failed {
         [0] => Ok(()),
         _ => Err(Errno::EPERM),
@@ -109,13 +114,5 @@ fn open(first: Pid, ids: &IdMap) -> nix::Result<File> {
         }
         File::open(proc.join("ns/user"))
     };
-    steps().map_err(|error| of(&error))
-}
-
-fn of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-fn number(error: rustix::io::Errno) -> Errno {
-    Errno::from_raw(error.raw_os_error())
+    steps().map_err(number)
 }

@@ -142,8 +142,7 @@ fn finish(volume: Volume<'_>, stage: &Path) -> nix::Result<()> {
 fn remount_all_read_only(stage: &Path) -> nix::Result<()> {
     let flags = HARMLESS | MsFlags::MS_RDONLY;
     remount_bind(stage, flags)?;
-    let found = below::all(stage)
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    let found = below::all(stage).map_err(number)?;
     for below in found {
         match remount_bind(&stage.join(below), flags) {
             // Hidden by another mount.
@@ -152,6 +151,11 @@ fn remount_all_read_only(stage: &Path) -> nix::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The kernel's number of `error`, if it is the kernel's.
+pub(super) fn number(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EIO)
 }
 
 fn bind_mount(source: &Path, target: &Path) -> nix::Result<()> {

@@ -32,7 +32,7 @@ pub enum Feature {
 pub(super) enum Kernel {
     /// This one.
     Running,
-    /// The lab's, which has all features.
+    /// The lab's, which has all of the kernel's, and no disk.
     Labs,
 }
 
