@@ -33,16 +33,26 @@ impl IdMap {
 
     /// Of mount options as snapshotters write them, `uidmap=0:65536:65536` and
     /// `gidmap=…` (several ranges with commas between them), and the other options.
-    pub(crate) fn of_options(options: &[String]) -> (Option<Self>, Vec<String>) {
+    ///
+    /// # Errors
+    ///
+    /// The option of the two that cannot be read.
+    pub(crate) fn of_options(options: &[String]) -> Result<(Option<Self>, Vec<String>), String> {
         let (mut users, mut groups, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for option in options {
-            match option.split_once('=') {
-                Some(("uidmap", ranges)) => users.extend(parse(ranges)),
-                Some(("gidmap", ranges)) => groups.extend(parse(ranges)),
-                _ => others.push(option.clone()),
+            let (ids, ranges) = match option.split_once('=') {
+                Some(("uidmap", ranges)) => (&mut users, ranges),
+                Some(("gidmap", ranges)) => (&mut groups, ranges),
+                _ => {
+                    others.push(option.clone());
+                    continue;
+                }
+            };
+            for range in ranges.split(',') {
+                ids.push(Range::parse(range).ok_or_else(|| option.clone())?);
             }
         }
-        (Self::some(users, groups), others)
+        Ok((Self::some(users, groups), others))
     }
 
     fn some(users: Vec<Range>, groups: Vec<Range>) -> Option<Self> {
@@ -76,18 +86,20 @@ impl IdMap {
     }
 }
 
-fn parse(ranges: &str) -> impl Iterator<Item = Range> {
-    ranges.split(',').filter_map(|range| {
-        let mut numbers = range.split(':').map(|number| number.parse().ok());
-        Some(Range {
-            inside: numbers.next()??,
-            outside: numbers.next()??,
-            size: numbers.next()??,
-        })
-    })
-}
-
 impl Range {
+    /// Of `inside:outside:size`.
+    fn parse(text: &str) -> Option<Self> {
+        let numbers: Result<Vec<u32>, _> = text.split(':').map(str::parse).collect();
+        match numbers.ok()?[..] {
+            [inside, outside, size] => Some(Self {
+                inside,
+                outside,
+                size,
+            }),
+            _ => None,
+        }
+    }
+
     fn of(mapping: &LinuxIdMapping) -> Self {
         Self {
             inside: mapping.container_id(),
@@ -121,7 +133,7 @@ mod tests {
 
     fn options(all: &[&str]) -> (Option<IdMap>, Vec<String>) {
         let all: Vec<_> = all.iter().map(|option| (*option).to_owned()).collect();
-        IdMap::of_options(&all)
+        IdMap::of_options(&all).unwrap()
     }
 
     #[test]
@@ -141,6 +153,19 @@ mod tests {
             ]
         );
         assert_eq!(options(&["ro"]), (None, vec!["ro".to_owned()]));
+    }
+
+    #[test]
+    fn an_option_that_is_no_range_is_named() {
+        for option in [
+            "uidmap=",
+            "uidmap=0:65536",
+            "gidmap=0:1:2,x:1:1",
+            "gidmap=0:1:2:3",
+        ] {
+            let all = ["ro".to_owned(), option.to_owned()];
+            assert_eq!(IdMap::of_options(&all), Err(option.to_owned()));
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Block devices of the host in a pod's containers (`volumeMode: Block`).
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -13,7 +14,8 @@ use crate::pod::{Container, ContainerSpec, pod};
 
 cases![
     any: written_by_one_and_read_by_the_next,
-    read_only;
+    read_only,
+    reads_are_limited;
     vm: goes_with_the_last_container,
     device_that_the_guest_does_not_have,
     device_that_the_guest_has_too
@@ -78,6 +80,32 @@ async fn read_only(bed: &Bed) -> Result<()> {
     assert_eq!(reader.ask(&["sh", "-c", READ]).await?, "hello");
     assert_ne!(reader.exec(&["sh", "-c", WRITE]).await?.code, Some(0));
     pod.remove().await
+}
+
+/// A class of containerd's, named by an annotation: so many bytes a second.
+async fn reads_are_limited(bed: &Bed) -> Result<()> {
+    let volume = LoopDevice::new(8)?;
+    let classes = bed.layout.scratch("blockio.yaml");
+    let device = volume.device().display();
+    let slow = format!("Classes:\n  slow:\n  - Devices: [{device}]\n    ThrottleReadBps: 1M\n");
+    fs::write(&classes, slow)?;
+    let settings = bed.add_settings(&format!(
+        "[plugins.\"io.containerd.service.v1.tasks-service\"]\n  blockio_config_file = {classes:?}\n"
+    ))?;
+    let pod = pod("slow").annotation("blockio.resources.beta.kubernetes.io/pod", "slow");
+    let pod = pod.run(bed).await?;
+    let spec = ContainerSpec::idle("main").device(volume.device(), PATH, WRITABLE);
+    let main = spec.start(&pod).await?;
+    let limits = main.ask(&["cat", "/sys/fs/cgroup/io.max"]).await?;
+    assert!(limits.contains(" rbps=1000000 wbps=max "), "{limits:?}");
+    let began = Instant::now();
+    main.ask(&["dd", "if=/dev/volume", "of=/dev/null", "bs=1M", "count=4"])
+        .await?;
+    let took = began.elapsed();
+    ensure!(took > Duration::from_secs(2), "4 MiB took {took:?}");
+    pod.remove().await?;
+    fs::remove_file(&classes)?;
+    settings.take_away(|| Ok(()))
 }
 
 /// The disks that the guest has.

@@ -13,6 +13,7 @@ mod cases;
 pub mod ctr;
 pub mod harness;
 pub mod images;
+pub mod in_lab;
 pub mod initramfs;
 pub mod isolation;
 pub mod kubelet;

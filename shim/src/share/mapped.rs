@@ -84,7 +84,10 @@ fn user_namespace(ids: &IdMap) -> nix::Result<File> {
 /// The namespace's one process, until the other end of `go` is closed.
 fn stay(others: [i32; 2], tell: &impl AsRawFd, go: &impl AsRawFd) -> ! {
     let result = unshare(CloneFlags::CLONE_NEWUSER);
-    let byte = [u8::from(result.is_err())];
+    // Numbers of errors are below 256 (errno(3)).
+    let byte = [result
+        .err()
+        .map_or(0, |error| (error as i32).to_le_bytes()[0])];
     let mut nothing = [0_u8];
     // SAFETY: buffers of one byte; the descriptors are this process's own copies.
     unsafe {
@@ -98,11 +101,11 @@ fn stay(others: [i32; 2], tell: &impl AsRawFd, go: &impl AsRawFd) -> ! {
 }
 
 fn arrived(mut ready: &io::PipeReader) -> nix::Result<()> {
-    let mut failed = [1];
+    let mut failed = [0];
     io::Read::read_exact(&mut ready, &mut failed).map_err(number)?;
     match failed {
         [0] => Ok(()),
-        _ => Err(Errno::EPERM),
+        [error] => Err(Errno::from_raw(error.into())),
     }
 }
 

@@ -40,6 +40,16 @@ pub(crate) enum MountError {
         #[source]
         source: Errno,
     },
+    #[error(
+        "read the snapshotter's mount option {option:?}: ranges of ids are `inside:outside:size`, \
+         with commas between them"
+    )]
+    Range { option: String },
+    #[error(
+        "map the ids of a root file system of type {kind} for the pod's user namespace \
+         (hostUsers: false): only those of overlays and bind mounts are mapped"
+    )]
+    IdsOfKind { kind: String },
     #[error("look at the volume {} on the host", path.display())]
     Source {
         path: PathBuf,
@@ -180,7 +190,8 @@ fn remount_bind(target: &Path, flags: MsFlags) -> nix::Result<()> {
 
 /// Mounts what a snapshotter asks for at `target`.
 pub(super) fn rootfs(wanted: &RootfsMount, stage: &Stage, target: &Path) -> Result<(), MountError> {
-    let (ids, options) = IdMap::of_options(&wanted.options);
+    let (ids, options) =
+        IdMap::of_options(&wanted.options).map_err(|option| MountError::Range { option })?;
     let (flags, data) = options::parse(&options);
     if wanted.kind == "bind" || flags.contains(MsFlags::MS_BIND) {
         let access = match flags.contains(MsFlags::MS_RDONLY) {
@@ -190,6 +201,10 @@ pub(super) fn rootfs(wanted: &RootfsMount, stage: &Stage, target: &Path) -> Resu
         let mut volume = Volume::root(Path::new(&wanted.source), access);
         volume.ids = ids.as_ref();
         return bind(volume, &stage.folder, target);
+    }
+    if ids.is_some() && wanted.kind != "overlay" {
+        let kind = wanted.kind.clone();
+        return Err(MountError::IdsOfKind { kind });
     }
     let flags = flags | HARMLESS;
     let (in_file, data): (Vec<_>, Vec<_>) = data.into_iter().partition(|o| *o == "loop");
@@ -367,6 +382,32 @@ mod tests {
         assert!(short.data.starts_with("lowerdir=0/fs:1/fs:2/fs"));
         assert!(short.data.ends_with("199/fs,index=off,upperdir=/u"));
         assert!(short.data.len() < 4096);
+    }
+
+    fn refused(kind: &str, ids: &str) -> MountError {
+        let wanted = RootfsMount {
+            kind: kind.to_owned(),
+            source: "/nowhere".to_owned(),
+            options: vec![ids.to_owned()],
+        };
+        let stage = Stage {
+            folder: "/nowhere".into(),
+            file: "/nowhere".into(),
+            layers: "/nowhere".into(),
+        };
+        rootfs(&wanted, &stage, Path::new("/nowhere")).unwrap_err()
+    }
+
+    #[test]
+    fn ids_that_cannot_be_heeded_are_refused() {
+        assert!(matches!(
+            refused("ext4", "uidmap=0:65536:65536"),
+            MountError::IdsOfKind { kind } if kind == "ext4"
+        ));
+        assert!(matches!(
+            refused("overlay", "uidmap=0:65536"),
+            MountError::Range { option } if option == "uidmap=0:65536"
+        ));
     }
 
     #[test]

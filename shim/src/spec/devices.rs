@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Spec};
+use oci_spec::runtime::{
+    Linux, LinuxBlockIo, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxThrottleDevice, Spec,
+};
 
 /// A device's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +51,8 @@ pub(crate) fn block_devices(spec: &Spec) -> Vec<BlockDevice> {
     wanted
 }
 
-/// Puts the guest's numbers in the place of the host's, in devices and in rules.
+/// Puts the guest's numbers in the place of the host's, in devices, in rules, and in
+/// limits of io. Limits of disks that the guest does not have are left out.
 pub(crate) fn renumber(spec: &mut Spec, numbers: &[(Number, Number)]) {
     let Some(linux) = spec.linux_mut() else {
         return;
@@ -65,15 +68,46 @@ pub(crate) fn renumber(spec: &mut Spec, numbers: &[(Number, Number)]) {
             device.set_minor(guest.minor.into());
         }
     }
-    let resources = linux.resources_mut().as_mut();
-    let rules = resources.and_then(|resources| resources.devices_mut().as_mut());
-    for rule in rules.into_iter().flatten() {
+    let Some(resources) = linux.resources_mut() else {
+        return;
+    };
+    if let Some(io) = resources.block_io_mut() {
+        limit_disks(io, in_guest);
+    }
+    for rule in resources.devices_mut().iter_mut().flatten() {
         let host = numbers.iter().find(|(host, _)| is_for(rule, *host));
         if let Some((_, guest)) = host {
             rule.set_major(Some(guest.major.into()));
             rule.set_minor(Some(guest.minor.into()));
         }
     }
+}
+
+/// The weight is among the pod's containers, whatever disks there are.
+fn limit_disks(io: &mut LinuxBlockIo, in_guest: impl Fn(Number) -> Option<Number>) {
+    let limited = |devices: &Option<Vec<LinuxThrottleDevice>>| -> Option<Vec<_>> {
+        let devices = devices.iter().flatten().filter_map(|device| {
+            let guest = in_guest(Number {
+                major: u32::try_from(device.major()).ok()?,
+                minor: u32::try_from(device.minor()).ok()?,
+            })?;
+            let mut device = *device;
+            device
+                .set_major(guest.major.into())
+                .set_minor(guest.minor.into());
+            Some(device)
+        });
+        Some(devices.collect())
+    };
+    let read_bps = limited(io.throttle_read_bps_device());
+    let write_bps = limited(io.throttle_write_bps_device());
+    let read_iops = limited(io.throttle_read_iops_device());
+    let write_iops = limited(io.throttle_write_iops_device());
+    io.set_weight_device(None)
+        .set_throttle_read_bps_device(read_bps)
+        .set_throttle_write_bps_device(write_bps)
+        .set_throttle_read_iops_device(read_iops)
+        .set_throttle_write_iops_device(write_iops);
 }
 
 fn rules(linux: &Linux) -> &[LinuxDeviceCgroup] {
@@ -164,5 +198,35 @@ mod tests {
             (&json!(254), &json!(16))
         );
         assert_eq!(rules[2]["minor"], 4);
+    }
+
+    #[test]
+    fn limits_of_io_get_the_guests_numbers_or_go() {
+        let mut spec: Spec = serde_json::from_value(json!({
+            "ociVersion": "1.0.2",
+            "linux": {"resources": {"blockIO": {
+                "weight": 200,
+                "weightDevice": [{"major": 7, "minor": 3, "weight": 10}],
+                "throttleReadBpsDevice": [
+                    {"major": 8, "minor": 0, "rate": 1},
+                    {"major": 7, "minor": 3, "rate": 2}
+                ],
+                "throttleWriteIOPSDevice": [{"major": 7, "minor": 3, "rate": 3}]
+            }}}
+        }))
+        .unwrap();
+        let number = |major, minor| Number { major, minor };
+        renumber(&mut spec, &[(number(7, 3), number(254, 16))]);
+        let json = serde_json::to_value(&spec).unwrap();
+        assert_eq!(
+            json["linux"]["resources"]["blockIO"],
+            json!({
+                "weight": 200,
+                "throttleReadBpsDevice": [{"major": 254, "minor": 16, "rate": 2}],
+                "throttleWriteBpsDevice": [],
+                "throttleReadIOPSDevice": [],
+                "throttleWriteIOPSDevice": [{"major": 254, "minor": 16, "rate": 3}]
+            })
+        );
     }
 }

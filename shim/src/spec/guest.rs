@@ -89,7 +89,9 @@ fn forget_the_host(spec: &mut Spec) {
         linux.set_cgroups_path(None);
         linux.set_intel_rdt(None);
         forget_namespace_paths(linux);
-        forget_block_devices(linux);
+        if let Some(resources) = linux.resources_mut() {
+            resources.set_rdma(None);
+        }
     }
 }
 
@@ -105,14 +107,6 @@ fn forget_namespace_paths(linux: &mut Linux) {
         .as_ref()
         .map(|all| all.iter().map(stripped).collect());
     linux.set_namespaces(namespaces);
-}
-
-/// Limits on block devices name the host's device numbers.
-fn forget_block_devices(linux: &mut Linux) {
-    if let Some(resources) = linux.resources_mut() {
-        resources.set_block_io(None);
-        resources.set_rdma(None);
-    }
 }
 
 #[cfg(test)]
@@ -139,13 +133,13 @@ mod tests {
         let spec = rewritten(json!({
             "cgroupsPath": "/kubepods/x",
             "namespaces": [{"type": "ipc", "path": "/proc/7/ns/ipc"}],
-            "resources": {"blockIO": {"weight": 10}, "memory": {"limit": 4096}}
+            "resources": {"rdma": {"mlx5_1": {"hcaHandles": 1}}, "memory": {"limit": 4096}}
         }));
         assert!(spec["process"].get("apparmorProfile").is_none());
         assert!(spec["process"].get("selinuxLabel").is_none());
         assert!(spec["linux"].get("cgroupsPath").is_none());
         assert_eq!(spec["linux"]["namespaces"], json!([{"type": "ipc"}]));
-        assert!(spec["linux"]["resources"].get("blockIO").is_none());
+        assert!(spec["linux"]["resources"].get("rdma").is_none());
         assert_eq!(spec["linux"]["resources"]["memory"]["limit"], 4096);
     }
 

@@ -32,6 +32,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    // `bed up --lab`: this program is the lab's init.
+    lab::enter();
     let result = match Cli::parse().verb {
         Verb::Bench(args) => bench::bench(&args),
         Verb::Demo(args) => demo::demo(&args),

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
 use e2e::bed::{Bed, Driver, Handler, Packages, Product, Setup, Version};
-use e2e::isolation;
+use e2e::{in_lab, isolation};
 
 use crate::steps;
 
@@ -19,6 +19,10 @@ pub(crate) struct Args {
     #[arg(long = "version", value_enum, default_value = "2")]
     containerd: Version,
 
+    /// In a lab, where the built-in VMM runs VMs; with a command.
+    #[arg(long, requires = "command")]
+    lab: bool,
+
     /// A command to run instead of a shell.
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -26,6 +30,10 @@ pub(crate) struct Args {
 
 pub(crate) fn up(args: &Args) -> Result<ExitCode> {
     let prepare = || prepare(args.containerd);
+    if args.lab && !lab::inside() {
+        prepare()?;
+        return in_lab::again();
+    }
     isolation::run(prepare, |folder| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
