@@ -4,7 +4,8 @@
 use std::fmt;
 
 use oci_spec::runtime::{
-    Linux, LinuxBlockIo, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxThrottleDevice, Spec,
+    Linux, LinuxBlockIo, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxThrottleDevice,
+    LinuxThrottleDeviceBuilder, Spec,
 };
 
 /// A device's number.
@@ -91,11 +92,11 @@ fn limit_disks(io: &mut LinuxBlockIo, in_guest: impl Fn(Number) -> Option<Number
                 major: u32::try_from(device.major()).ok()?,
                 minor: u32::try_from(device.minor()).ok()?,
             })?;
-            let mut device = *device;
-            device
-                .set_major(guest.major.into())
-                .set_minor(guest.minor.into());
-            Some(device)
+            let limited = LinuxThrottleDeviceBuilder::default()
+                .major(guest.major)
+                .minor(guest.minor)
+                .rate(device.rate());
+            limited.build().ok()
         });
         Some(devices.collect())
     };
