@@ -16,7 +16,7 @@ use protocol::agent::{
     CreateContainerRequest, CreateSandboxRequest, DetachDiskRequest, Empty, Event,
     ExecProcessRequest, HelloRequest, HelloResponse, ListProcessesResponse, ProcessRequest,
     ProcessStarted, ResizeTerminalRequest, SetHugePagesRequest, SetProcessorsRequest,
-    SignalProcessRequest, UpdateContainerRequest,
+    SignalProcessRequest, UpdateContainerRequest, UpdateNetworkRequest,
 };
 use protocol::agent_ttrpc::{Agent, create_agent};
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -146,6 +146,15 @@ impl Agent for Service {
             wall_clock_ns: self.run(adjust).await?,
             ..Default::default()
         })
+    }
+
+    async fn update_network(
+        &self,
+        _: &TtrpcContext,
+        request: UpdateNetworkRequest,
+    ) -> Result<Empty> {
+        self.run(|sandbox| async move { sandbox.update_network(request).await.map(empty) })
+            .await
     }
 
     async fn set_huge_pages(

@@ -8,7 +8,7 @@ use protocol::Id;
 use protocol::agent::{
     AttachDiskResponse, ContainerStatsResponse, CopiedVolume, CreateContainerRequest,
     CreateSandboxRequest, Event, ExecProcessRequest, HelloResponse, ResizeTerminalRequest,
-    SetHugePagesRequest, SignalProcessRequest, UpdateContainerRequest,
+    SetHugePagesRequest, SignalProcessRequest, UpdateContainerRequest, UpdateNetworkRequest,
 };
 use rustix::fd::OwnedFd;
 use rustix::fs::Timespec;
@@ -141,6 +141,14 @@ impl Sandbox {
     /// Moves the wall clock; what it says then.
     pub(crate) fn adjust_clock(&self, by_ns: i64) -> Result<u64> {
         Ok(pod::adjust_clock(by_ns).map_err(PodError::Clock)?)
+    }
+
+    /// Gives the pod's interfaces what the host's have now.
+    pub(crate) async fn update_network(&self, request: UpdateNetworkRequest) -> Result<()> {
+        let own = self.services.in_user_namespace.load(Ordering::Relaxed);
+        let update = move || pod::update_network(&request, own);
+        let updated = tokio::task::spawn_blocking(update).await;
+        Ok(updated.unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))?)
     }
 
     /// Keeps huge pages for containers.

@@ -7,7 +7,7 @@ use protocol::agent::{
     ContainerRequest, ContainerStatsResponse, CopiedVolume, CreateContainerRequest,
     CreateSandboxRequest, DetachDiskRequest, Empty, Event, ExecProcessRequest, HelloRequest,
     HelloResponse, ProcessRequest, ResizeTerminalRequest, SetHugePagesRequest,
-    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest,
+    SetProcessorsRequest, SignalProcessRequest, UpdateContainerRequest, UpdateNetworkRequest,
 };
 use protocol::agent_ttrpc::AgentClient;
 use protocol::{Code, Failure, PROTOCOL_VERSION};
@@ -138,6 +138,15 @@ impl Agent {
         };
         let answer = self.client.adjust_clock(deadline(), &request).await?;
         Ok(answer.wall_clock_ns)
+    }
+
+    /// Gives the guest's interfaces what the host's have now.
+    pub(crate) async fn update_network(&self, request: &UpdateNetworkRequest) -> Result<()> {
+        self.client
+            .update_network(deadline(), request)
+            .await
+            .map(drop)
+            .map_err(Failure::from)
     }
 
     /// Has the guest's kernel keep huge pages for containers.

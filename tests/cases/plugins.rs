@@ -2,15 +2,18 @@
 //! namespace is what its containers have, and packets go where they shall.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::errors::refused_pod;
 use crate::bed::{BRIDGE, Bed, Network, addresses};
-use crate::harness::cases;
-use crate::network_view::{View, compare, with_node_programs};
+use crate::harness::{cases, patient};
+use crate::network_view::{View, compare, namespace, with_node_programs};
+use crate::node;
 use crate::pod::{Container, Pod, pod};
 use crate::traffic::{self, PORT, PROGRAM};
 
@@ -21,6 +24,8 @@ cases![
     several_interfaces,
     routes_of_every_kind,
     bridge_in_the_namespace,
+    what_comes_later,
+    what_goes_later,
     filters_of_a_plugin_stay;
     vm: tunnel_is_refused
 ];
@@ -322,5 +327,72 @@ async fn tunnel_is_refused(bed: &Bed) -> Result<()> {
     let network = bridge_and(bed, "tunnel", tunnel)?;
     let networks = bed.networks(vec![network]).await?;
     refused_pod(bed, "tunnel", pod("tunnel"), &["tun7", "tun", "CNI plugin"]).await?;
+    networks.restore().await
+}
+
+/// Has `commands` done in the namespace of the bed's only pod, and waits until
+/// `container` has what that has.
+async fn change(container: &Container, commands: &str) -> Result<View> {
+    let enter = format!("--net={}", namespace()?.display());
+    node::run(&["nsenter", &enter, "sh", "-ec", commands])?;
+    let until = Instant::now() + patient(Duration::from_secs(10));
+    loop {
+        let compared = compare(container).await;
+        if compared.is_ok() || Instant::now() > until {
+            return compared;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What a plugin's daemon adds while the pod runs.
+async fn what_comes_later(bed: &Bed) -> Result<()> {
+    let (pod, container) = serving(bed, "later").await?;
+    let commands = "ip address add 10.77.0.2/24 dev eth0
+         ip address add fd77::2/64 dev eth0 nodad
+         ip address add 10.9.9.9/32 dev lo
+         ip route add 10.66.0.0/16 via 10.88.0.1 mtu 1400
+         ip route add blackhole 10.65.0.0/16
+         ip route add default via 10.77.0.1 table 77
+         ip rule add from 10.77.0.2 table 77 priority 77
+         ip neigh add 10.77.0.9 lladdr 02:00:00:00:00:09 dev eth0";
+    let view = change(&container, commands).await?;
+    let lines: &[&[&str]] = &[
+        &["address", "10.77.0.2", "/24"],
+        &["address", "10.9.9.9", "/32"],
+        &["10.66.0.0/16", "10.88.0.1"],
+        &["blackhole", "10.65.0.0/16"],
+        &["default", "10.77.0.1", "77"],
+        &["10.77.0.9", "02:00:00:00:00:09"],
+    ];
+    expect(&view, lines)?;
+    reached_from_node(&pod).await?;
+    pod.remove().await
+}
+
+/// The other way round; an address in the place of the first one, with which the
+/// kernel takes the interface's routes.
+async fn what_goes_later(bed: &Bed) -> Result<()> {
+    let commands = "ip route add 10.66.0.0/16 via 10.88.0.1
+         ip rule add from 10.66.0.0/16 table 77 priority 77
+         ip neigh add 10.88.0.9 lladdr 02:00:00:00:00:09 dev eth0";
+    let network = bridge_and(bed, "goes", commands)?;
+    let networks = bed.networks(vec![network]).await?;
+    let (pod, container) = serving(bed, "goes").await?;
+    let view = compare(&container).await?;
+    expect(&view, &[&["10.66.0.0/16", "10.88.0.1"]])?;
+    let commands = "ip route del 10.66.0.0/16
+         ip rule del priority 77
+         ip neigh del 10.88.0.9 dev eth0";
+    let view = change(&container, commands).await?;
+    ensure!(!view.has(&["10.66.0.0/16"]), "it is still there: {view:#?}");
+    let commands = "ip address flush dev eth0 scope global
+         ip address add 10.88.200.2/16 dev eth0
+         ip route add default via 10.88.0.1";
+    let view = change(&container, commands).await?;
+    expect(&view, &[&["address", "10.88.200.2", "/16"], &["default"]])?;
+    let gateway = ["ping", "-c", "1", "-w", "10", "10.88.0.1"];
+    container.ask(&gateway).await?;
+    pod.remove().await?;
     networks.restore().await
 }

@@ -16,6 +16,14 @@ pub(super) fn add(netlink: &mut Netlink, index: u32, cidr: &str) -> Result<(), N
         .map_err(named(format!("add address {cidr}")))
 }
 
+/// Takes `cidr` from the interface of `index`.
+pub(super) fn remove(netlink: &mut Netlink, index: u32, cidr: &str) -> Result<(), NetworkError> {
+    let message = message(index, Cidr::parse(cidr)?);
+    netlink
+        .remove(Kind::Address, &message)
+        .map_err(named(format!("remove address {cidr}")))
+}
+
 fn message(index: u32, cidr: Cidr) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = index;

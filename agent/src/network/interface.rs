@@ -37,6 +37,17 @@ impl Links {
     }
 }
 
+/// The interfaces that are listed in `class`, by the names that they have.
+pub(super) fn present(class: &Path) -> Result<Links, NetworkError> {
+    let entries = std::fs::read_dir(class).map_err(|e| NetworkError::Read(class.into(), e))?;
+    let mut links = BTreeMap::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        links.insert(name, index_of(&entry.path())?);
+    }
+    Ok(Links(links))
+}
+
 pub(super) fn loopback_up(netlink: &mut Netlink) -> Result<(), NetworkError> {
     let mut link = LinkMessage::default();
     link.header.index = LOOPBACK;

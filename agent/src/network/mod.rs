@@ -1,5 +1,6 @@
 //! The guest's network, configured like the pod's network namespace on the
-//! host: what a CNI plugin left there arrives in `CreateSandbox`.
+//! host: what a CNI plugin left there arrives in `CreateSandbox`, what becomes of it
+//! in `UpdateNetwork`.
 
 mod address;
 mod interface;
@@ -13,11 +14,14 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 
-use protocol::agent::{CreateSandboxRequest, Interface, Sysctl};
+use protocol::agent::{
+    CreateSandboxRequest, Interface, NetworkState, Sysctl, UpdateNetworkRequest,
+};
 
 pub(crate) use interface::CLASS as DEVICES;
 pub(crate) use netlink::NetlinkError;
 
+use interface::Links;
 use netlink::Netlink;
 
 use crate::pod::sysctl;
@@ -61,21 +65,70 @@ pub(crate) fn configure(
     // Some say what an interface does as soon as it is up.
     request.network_sysctls.iter().for_each(set);
     for wanted in &request.interfaces {
-        let index = links.index(&wanted.name)?;
-        interface::bring_up(&mut netlink, index, wanted)?;
-        add_addresses(&mut netlink, index, wanted)?;
+        interface::bring_up(&mut netlink, links.index(&wanted.name)?, wanted)?;
     }
-    for route in route::in_working_order(&request.routes) {
-        route::add(&mut netlink, &links, route)?;
-    }
-    for wanted in &request.rules {
-        rule::add(&mut netlink, wanted)?;
-    }
-    for wanted in &request.neighbours {
-        neighbour::add(&mut netlink, links.index(&wanted.interface)?, wanted)?;
-    }
+    let state = NetworkState {
+        interfaces: request.interfaces.clone(),
+        routes: request.routes.clone(),
+        rules: request.rules.clone(),
+        neighbours: request.neighbours.clone(),
+        ..Default::default()
+    };
+    add(&mut netlink, &links, &state)?;
     if let Some(wanted) = request.loopback.as_ref() {
         loopback::open(&mut netlink, links.index(&wanted.interface)?, wanted)?;
+    }
+    Ok(())
+}
+
+/// Makes addresses, routes, rules and neighbours what `request` says, in the calling
+/// thread's network namespace, whose devices are listed in `devices`.
+pub(crate) fn update(request: &UpdateNetworkRequest, devices: &Path) -> Result<(), NetworkError> {
+    let mut netlink = Netlink::open().map_err(named("open a netlink socket"))?;
+    let links = interface::present(devices)?;
+    // Twice: an interface that loses its last address loses its routes, and what
+    // stands in the way now may be what has to go.
+    let _ = add(&mut netlink, &links, &request.present);
+    remove(&mut netlink, &links, &request.gone)?;
+    add(&mut netlink, &links, &request.present)
+}
+
+/// Adds what is not there.
+fn add(netlink: &mut Netlink, links: &Links, state: &NetworkState) -> Result<(), NetworkError> {
+    for wanted in &state.interfaces {
+        let index = links.index(&wanted.name)?;
+        for cidr in &wanted.addresses {
+            address::add(netlink, index, cidr)?;
+        }
+    }
+    for route in route::in_working_order(&state.routes) {
+        route::add(netlink, links, route)?;
+    }
+    for wanted in &state.rules {
+        rule::add(netlink, wanted)?;
+    }
+    for wanted in &state.neighbours {
+        neighbour::add(netlink, links.index(&wanted.interface)?, wanted)?;
+    }
+    Ok(())
+}
+
+/// Takes away what is there.
+fn remove(netlink: &mut Netlink, links: &Links, state: &NetworkState) -> Result<(), NetworkError> {
+    for gone in &state.neighbours {
+        neighbour::remove(netlink, links.index(&gone.interface)?, gone)?;
+    }
+    for gone in &state.rules {
+        rule::remove(netlink, gone)?;
+    }
+    for gone in &state.routes {
+        route::remove(netlink, links, gone)?;
+    }
+    for gone in &state.interfaces {
+        let index = links.index(&gone.name)?;
+        for cidr in &gone.addresses {
+            address::remove(netlink, index, cidr)?;
+        }
     }
     Ok(())
 }
@@ -90,17 +143,6 @@ fn set(wanted: &Sysctl) {
             "a setting of the pod's network namespace is left out"
         );
     }
-}
-
-fn add_addresses(
-    netlink: &mut Netlink,
-    index: u32,
-    interface: &Interface,
-) -> Result<(), NetworkError> {
-    interface
-        .addresses
-        .iter()
-        .try_for_each(|cidr| address::add(netlink, index, cidr))
 }
 
 /// Names a failed netlink request by what it was for.

@@ -24,6 +24,17 @@ pub(super) fn add(
         .map_err(request)
 }
 
+/// Removes the entry for `neighbour`.
+pub(super) fn remove(
+    netlink: &mut Netlink,
+    index: u32,
+    neighbour: &Neighbour,
+) -> Result<(), NetworkError> {
+    netlink
+        .remove(Kind::Neighbour, &message(index, neighbour)?)
+        .map_err(named(format!("remove neighbour {}", neighbour.address)))
+}
+
 fn message(index: u32, neighbour: &Neighbour) -> Result<NeighbourMessage, NetworkError> {
     let mut message = NeighbourMessage::default();
     message.header.ifindex = index;

@@ -23,7 +23,8 @@ pub(super) const APPEND: u16 = 0x800 | 0x400;
 /// Create it if it is not there.
 pub(super) const CREATE: u16 = 0x200 | 0x400;
 
-/// What is made: the `RTM_NEW…` message types of `linux/rtnetlink.h`.
+/// What is made: the `RTM_NEW…` message types of `linux/rtnetlink.h`. The type that
+/// takes it away, `RTM_DEL…`, is the next number.
 #[derive(Clone, Copy)]
 #[repr(u16)]
 pub(super) enum Kind {
@@ -49,6 +50,13 @@ impl NetlinkError {
     /// What is asked for is there already.
     pub(super) fn already(&self) -> bool {
         matches!(self, Self::Refused(error) if error.kind() == std::io::ErrorKind::AlreadyExists)
+    }
+
+    /// What is to be taken away is not there.
+    fn gone(&self) -> bool {
+        const GONE: [Errno; 4] = [Errno::NOENT, Errno::SRCH, Errno::ADDRNOTAVAIL, Errno::NODEV];
+        matches!(self, Self::Refused(error) if Errno::from_io_error(error)
+            .is_some_and(|errno| GONE.contains(&errno)))
     }
 }
 
@@ -87,6 +95,18 @@ impl Netlink {
         flags: u16,
         body: &impl Emitable,
     ) -> Result<(), NetlinkError> {
+        self.send(kind as u16, flags, body)
+    }
+
+    /// Has what `body` describes taken away, unless it is not there.
+    pub(super) fn remove(&mut self, kind: Kind, body: &impl Emitable) -> Result<(), NetlinkError> {
+        match self.send(kind as u16 + 1, 0, body) {
+            Err(error) if error.gone() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn send(&mut self, kind: u16, flags: u16, body: &impl Emitable) -> Result<(), NetlinkError> {
         self.sequence += 1;
         let message = encode(kind, flags, self.sequence, body);
         let kernel = netlink::SocketAddrNetlink::new(0, 0);
@@ -97,12 +117,12 @@ impl Netlink {
     }
 }
 
-fn encode(kind: Kind, flags: u16, sequence: u32, body: &impl Emitable) -> Vec<u8> {
+fn encode(kind: u16, flags: u16, sequence: u32, body: &impl Emitable) -> Vec<u8> {
     let length = HEADER + body.buffer_len();
     let mut message = vec![0; length];
     // A request is some hundred bytes; an impossible length is refused by the kernel.
     message[0..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
-    message[4..6].copy_from_slice(&(kind as u16).to_ne_bytes());
+    message[4..6].copy_from_slice(&kind.to_ne_bytes());
     message[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
     message[8..12].copy_from_slice(&sequence.to_ne_bytes());
     body.emit(&mut message[HEADER..]);
@@ -138,6 +158,13 @@ mod tests {
         bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         bytes[HEADER..].copy_from_slice(&code.to_ne_bytes());
         bytes
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_taken_away_again() {
+        let refused = |errno: Errno| NetlinkError::from(errno).gone();
+        assert!(refused(Errno::SRCH) && refused(Errno::ADDRNOTAVAIL));
+        assert!(!refused(Errno::PERM));
     }
 
     #[test]

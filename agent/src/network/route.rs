@@ -24,16 +24,30 @@ pub(super) fn in_working_order(routes: &[Route]) -> Vec<&Route> {
 /// Adds `route`, behind those to the same destination: that is their order on
 /// the host.
 pub(super) fn add(netlink: &mut Netlink, links: &Links, route: &Route) -> Result<(), NetworkError> {
-    let what = if route.destination.is_empty() {
-        "default"
-    } else {
-        &route.destination
-    };
     let message = message(links, route)?;
     match netlink.request(Kind::Route, APPEND, &message) {
         Err(error) if error.already() => Ok(()),
-        other => other.map_err(named(format!("add route {what} {}", through(route)))),
+        other => other.map_err(named(format!("add route {}", described(route)))),
     }
+}
+
+/// Removes `route`.
+pub(super) fn remove(
+    netlink: &mut Netlink,
+    links: &Links,
+    route: &Route,
+) -> Result<(), NetworkError> {
+    netlink
+        .remove(Kind::Route, &message(links, route)?)
+        .map_err(named(format!("remove route {}", described(route))))
+}
+
+fn described(route: &Route) -> String {
+    let what = match route.destination.as_str() {
+        "" => "default",
+        destination => destination,
+    };
+    format!("{what} {}", through(route))
 }
 
 fn through(route: &Route) -> String {

@@ -15,6 +15,13 @@ pub(super) fn add(netlink: &mut Netlink, rule: &Rule) -> Result<(), NetworkError
     }
 }
 
+/// Removes `rule`.
+pub(super) fn remove(netlink: &mut Netlink, rule: &Rule) -> Result<(), NetworkError> {
+    netlink
+        .remove(Kind::Rule, &message(rule)?)
+        .map_err(named(format!("remove rule for table {}", rule.table)))
+}
+
 fn message(rule: &Rule) -> Result<RuleMessage, NetworkError> {
     let mut message = RuleMessage::default();
     message.header.action = RuleAction::ToTable;

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use protocol::Failure;
-use protocol::agent::CreateSandboxRequest;
+use protocol::agent::{CreateSandboxRequest, UpdateNetworkRequest};
 
 pub(crate) use clock::adjust as adjust_clock;
 pub(crate) use files::forget_files;
@@ -76,6 +76,17 @@ pub(crate) async fn set_up(
         set_up_namespaces(request, Path::new(network::DEVICES))?;
     }
     Ok(own)
+}
+
+/// Makes the pod's network what `request` says; `own` says whether the pod has a user
+/// namespace.
+pub(crate) fn update_network(request: &UpdateNetworkRequest, own: bool) -> Result<(), PodError> {
+    let update = |devices: &Path| network::update(request, devices);
+    let updated = match own {
+        true => namespaces::inside(update).map_err(PodError::Enter)?,
+        false => update(Path::new(network::DEVICES)),
+    };
+    Ok(updated?)
 }
 
 /// What is the network's, UTS's and IPC's namespace's; the network's devices are

@@ -1,9 +1,11 @@
 //! The guest's network, as the host describes it.
 
-use protocol::agent::{Family, Interface, Neighbour, Route, Sysctl};
+use protocol::agent::{
+    Family, Interface, Neighbour, NetworkState, Route, Sysctl, UpdateNetworkRequest,
+};
 
 use crate::machine::Shape;
-use crate::pod::{Pod, sandbox};
+use crate::pod::{Pod, context, sandbox};
 use crate::spec;
 
 const ADDRESS: &str = "02:00:00:00:00:07";
@@ -72,6 +74,60 @@ async fn the_network_is_the_pods() {
     }
     assert!(!stdout.contains("tentative"), "{stdout}");
     assert_eq!(stdout.matches("\n10.0.2.2 dev net1").count(), 1, "{stdout}");
+}
+
+#[tokio::test]
+async fn the_network_becomes_what_the_host_says() {
+    let mut request = sandbox();
+    request.interfaces = vec![interface()];
+    request.routes = vec![
+        route("10.0.2.0/24", "", Family::FAMILY_IPV4),
+        route("", "10.0.2.2", Family::FAMILY_IPV4),
+    ];
+    let shape = Shape {
+        network: Some(ADDRESS),
+        ..Shape::default()
+    };
+    let mut pod = Pod::boot_with(shape, request.clone()).await;
+    let mut now = interface();
+    now.addresses = vec!["10.0.2.16/32".to_owned()];
+    let state = |interfaces, routes| NetworkState {
+        interfaces,
+        routes,
+        ..Default::default()
+    };
+    let mut update = UpdateNetworkRequest {
+        gone: Some(state(request.interfaces, vec![])).into(),
+        present: Some(state(vec![now], request.routes)).into(),
+        ..Default::default()
+    };
+    // Again: what is gone already is no error.
+    for _ in 0..2 {
+        pod.agent.update_network(context(), &update).await.unwrap();
+    }
+    let script = "ip -o addr show net1; ip route";
+    let (stdout, _, _) = pod
+        .output_of("c", &spec::container(spec::shell(script)))
+        .await;
+    assert!(stdout.contains("inet 10.0.2.16/32"), "{stdout}");
+    assert!(
+        !stdout.contains("10.0.2.15") && !stdout.contains("fd00::15"),
+        "{stdout}"
+    );
+    // The kernel had taken it with the last address.
+    assert!(stdout.contains("default via 10.0.2.2 dev net1"), "{stdout}");
+
+    update.present = Some(state(
+        vec![],
+        vec![route("", "10.9.9.9", Family::FAMILY_IPV4)],
+    ))
+    .into();
+    let refused = pod.agent.update_network(context(), &update).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("add route default through net1"),
+        "{refused}"
+    );
 }
 
 fn sysctl(name: &str, value: &str) -> Sysctl {

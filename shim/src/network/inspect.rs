@@ -9,6 +9,7 @@ use rtnetlink::packet_route::neighbour::{
 };
 
 use super::link::{Link, mac, mac_bytes, name_of};
+use super::loopback;
 
 /// Index of `lo` in every network namespace.
 pub(super) const LO: u32 = 1;
@@ -33,10 +34,12 @@ pub(super) fn interface(link: &Link, addresses: &[AddressMessage]) -> Interface 
     }
 }
 
-/// The loopback interface with what was added to it; `None` if nothing was.
+/// The loopback interface with what was added to it, by others than us; `None` if
+/// nothing was.
 pub(super) fn loopback(addresses: &[AddressMessage]) -> Option<Interface> {
     let added = |message: &&AddressMessage| {
-        message.header.index == LO && local(message).is_some_and(|ip| !ip.is_loopback())
+        message.header.index == LO
+            && local(message).is_some_and(|ip| !ip.is_loopback() && ip != loopback::HOST_V6)
     };
     let added: Vec<_> = addresses.iter().filter(added).filter_map(cidr).collect();
     (!added.is_empty()).then(|| Interface {

@@ -34,7 +34,7 @@ use super::{NetworkError, namespace};
 /// Whom the guest sees: a loopback address that nobody else uses.
 const HOST_V4: Ipv4Addr = Ipv4Addr::new(127, 107, 97, 1);
 /// IPv6 has one loopback address only: a unique local one (RFC 4193) it is.
-const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6174, 0x61, 0, 0, 0, 0, 1);
+pub(super) const HOST_V6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6174, 0x61, 0, 0, 0, 0, 1);
 
 const CONF_V4: &str = "/proc/sys/net/ipv4/conf";
 const CONF_V6: &str = "/proc/sys/net/ipv6/conf";

@@ -1,10 +1,12 @@
 //! The pod's network: whatever the CNI plugins left in the pod's network
 //! namespace is mirrored into the guest. Each interface gets a tap beside it;
 //! what arrives at one leaves by the other (tc ingress redirect), and the
-//! agent gives the guest's interface the same addresses and routes.
+//! agent gives the guest's interface the same addresses and routes, those that
+//! come later too.
 
 mod error;
 mod filter;
+mod follow;
 mod inspect;
 mod link;
 mod loopback;
@@ -12,6 +14,7 @@ mod namespace;
 mod redirect;
 mod route;
 mod rule;
+mod state;
 mod sysctl;
 mod tap;
 
@@ -19,18 +22,17 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use futures::TryStreamExt;
-use nix::libc;
-use protocol::agent::{Interface, Loopback, Neighbour, Route, Rule, Sysctl};
+use protocol::agent::{Loopback, NetworkState, Sysctl};
+use rtnetlink::Handle;
 use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::packet_route::rule::RuleMessage;
-use rtnetlink::{Handle, IpVersion};
 use tokio::task::JoinHandle;
 use vmm_api::NetConfig;
 
 pub(crate) use error::NetworkError;
+pub(crate) use follow::{Changes, Follower};
 use link::{Link, Seen};
 use redirect::TapLink;
+use state::read;
 
 /// A pod's interfaces, mirrored. The taps live as long as somebody holds
 /// their descriptors.
@@ -38,12 +40,11 @@ use redirect::TapLink;
 pub(crate) struct Network {
     pub(crate) nets: Vec<NetConfig>,
     pub(crate) taps: Vec<OwnedFd>,
-    pub(crate) interfaces: Vec<Interface>,
-    pub(crate) routes: Vec<Route>,
-    pub(crate) neighbours: Vec<Neighbour>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) state: NetworkState,
     /// `None`: nobody on the host reaches the guest's localhost.
     pub(crate) loopback: Option<Loopback>,
+    /// Of `state`, from now on.
+    pub(crate) changes: Option<Changes>,
     settings: Option<Reading>,
 }
 
@@ -53,11 +54,15 @@ type Reading = JoinHandle<Result<Vec<Sysctl>, NetworkError>>;
 impl Network {
     /// Mirrors the interfaces of the namespace at `path`.
     pub(crate) async fn mirror(path: &Path) -> Result<Self, NetworkError> {
-        let handle = namespace::netlink(path)?;
-        let addresses = addresses(&handle).await?;
-        let links = links(&handle, &addresses).await?;
-        let mut network = Self::describe(&handle, &links, &addresses).await?;
-        network.settings = Some(read_settings(path, &links));
+        let (handle, events) = namespace::netlink(path)?;
+        let links = links(&handle, &state::addresses(&handle).await?).await?;
+        let state = state::read_all(&handle, &links).await?;
+        let mut network = Self {
+            nets: links.iter().map(Link::net_config).collect(),
+            state: state.clone(),
+            settings: Some(read_settings(path, &links)),
+            ..Self::default()
+        };
         for (index, link) in links.iter().enumerate() {
             let tap = namespace::run_in(path, || tap::open(index))??;
             let joined = redirect::connect(&handle, link, &tap.name).await?;
@@ -66,39 +71,8 @@ impl Network {
                 network.loopback = lead_loopback(&handle, path, link, &joined).await;
             }
         }
+        network.changes = Some(Changes::new(handle, events, links, state));
         Ok(network)
-    }
-
-    async fn describe(
-        handle: &Handle,
-        links: &[Link],
-        addresses: &[AddressMessage],
-    ) -> Result<Self, NetworkError> {
-        let neighbours: Vec<_> = handle
-            .neighbours()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(read("neighbours"))?;
-        let own = links.iter().map(|link| inspect::interface(link, addresses));
-        Ok(Self {
-            nets: links.iter().map(Link::net_config).collect(),
-            taps: Vec::new(),
-            interfaces: own.chain(inspect::loopback(addresses)).collect(),
-            routes: routes(handle)
-                .await?
-                .iter()
-                .filter_map(|message| route::route(message, links))
-                .collect(),
-            neighbours: neighbours
-                .iter()
-                .filter_map(|n| inspect::neighbour(n, links))
-                .collect(),
-            rules: rules(handle).await?.iter().filter_map(known_rule).collect(),
-            loopback: None,
-            settings: None,
-        })
     }
 
     /// What somebody set in the namespace, once it is read.
@@ -158,61 +132,6 @@ async fn links(handle: &Handle, addresses: &[AddressMessage]) -> Result<Vec<Link
     }
     links.sort_by_key(|link| link.index);
     Ok(links)
-}
-
-async fn addresses(handle: &Handle) -> Result<Vec<AddressMessage>, NetworkError> {
-    let found = handle.address().get().execute().try_collect();
-    found.await.map_err(read("addresses"))
-}
-
-async fn routes(handle: &Handle) -> Result<Vec<RouteMessage>, NetworkError> {
-    let mut routes = Vec::new();
-    for family in [route::all_v4(), route::all_v6()] {
-        let found = handle.route().get(family).execute().try_collect();
-        let found: Vec<_> = found.await.map_err(read("routes"))?;
-        routes.extend(found);
-    }
-    Ok(routes)
-}
-
-async fn rules(handle: &Handle) -> Result<Vec<RuleMessage>, NetworkError> {
-    let mut rules = Vec::new();
-    for version in [IpVersion::V4, IpVersion::V6] {
-        let found = handle.rule().get(version).execute().try_collect();
-        let found: Vec<_> = found
-            .await
-            .or_else(no_rules)
-            .map_err(read("routing rules"))?;
-        rules.extend(found);
-    }
-    Ok(rules)
-}
-
-/// A kernel without several tables, or without the family, has none.
-fn no_rules(error: rtnetlink::Error) -> Result<Vec<RuleMessage>, rtnetlink::Error> {
-    match error {
-        rtnetlink::Error::NetlinkError(message)
-            if [-libc::EAFNOSUPPORT, -libc::EOPNOTSUPP].contains(&message.raw_code()) =>
-        {
-            Ok(Vec::new())
-        }
-        other => Err(other),
-    }
-}
-
-fn known_rule(message: &RuleMessage) -> Option<Rule> {
-    match rule::rule(message) {
-        rule::Found::Rule(rule) => Some(rule),
-        rule::Found::Initial => None,
-        rule::Found::Unknown => {
-            tracing::warn!(?message, "the guest will not have this routing rule");
-            None
-        }
-    }
-}
-
-fn read(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
-    move |source| NetworkError::Read { what, source }
 }
 
 #[cfg(test)]

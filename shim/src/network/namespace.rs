@@ -6,8 +6,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use futures::channel::mpsc::UnboundedReceiver;
 use nix::sched::{CloneFlags, setns};
-use rtnetlink::Handle;
+use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::sys::SocketAddr;
+use rtnetlink::{Handle, MulticastGroup};
 
 use super::NetworkError;
 
@@ -34,15 +38,29 @@ pub(super) fn run_in<T: Send>(
     .map_err(failed)
 }
 
+/// What tells that the namespace's network has changed.
+pub(super) type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+
+/// Whose members hear of addresses, routes, rules and neighbours.
+const GROUPS: [MulticastGroup; 7] = [
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+    MulticastGroup::Neigh,
+];
+
 /// A netlink connection into the namespace at `path`, served by a task.
-pub(super) fn netlink(path: &Path) -> Result<Handle, NetworkError> {
+pub(super) fn netlink(path: &Path) -> Result<(Handle, Events), NetworkError> {
     let runtime = tokio::runtime::Handle::current();
     let connected = run_in(path, || {
         let _entered = runtime.enter();
-        rtnetlink::new_connection()
+        rtnetlink::new_multicast_connection(&GROUPS)
     })?;
-    let (connection, handle, _) = connected.map_err(NetworkError::Netlink)?;
+    let (connection, handle, events) = connected.map_err(NetworkError::Netlink)?;
     // Ends with the last handle.
     tokio::spawn(connection);
-    Ok(handle)
+    Ok((handle, events))
 }

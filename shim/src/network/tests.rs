@@ -9,8 +9,8 @@ const SETTING: &str = "net.ipv4.conf.eth0.arp_filter=1";
 struct Namespace(String);
 
 impl Namespace {
-    fn new() -> Self {
-        let name = format!("kata-mshv-test-{}", std::process::id());
+    fn new(purpose: &str) -> Self {
+        let name = format!("kata-mshv-{purpose}-{}", std::process::id());
         ip(&["netns", "add", &name]);
         let namespace = Self(name);
         namespace.ip(&[
@@ -67,16 +67,17 @@ fn ip(args: &[&str]) -> String {
 
 #[tokio::test]
 async fn what_a_cni_plugin_left_is_mirrored() {
-    let namespace = Namespace::new();
+    let namespace = Namespace::new("mirror");
     ip(&["netns", "exec", &namespace.0, "sysctl", "-qw", SETTING]);
     let mut network = Network::mirror(&namespace.path()).await.unwrap();
 
-    let [eth0] = &network.interfaces[..] else {
-        panic!("{:?}", network.interfaces);
+    let [eth0] = &network.state.interfaces[..] else {
+        panic!("{:?}", network.state.interfaces);
     };
     assert_eq!((eth0.name.as_str(), eth0.mtu), ("eth0", 1450));
     assert_eq!(eth0.addresses, ["10.88.0.5/16", "fd00::5/64"]);
     let routes: Vec<_> = network
+        .state
         .routes
         .iter()
         .map(|route| (route.destination.as_str(), route.gateway.as_str()))
@@ -85,8 +86,17 @@ async fn what_a_cni_plugin_left_is_mirrored() {
         routes,
         [("", "10.88.0.1"), ("10.88.0.0/16", ""), ("fd00::/64", "")]
     );
-    assert!(network.routes.iter().all(|route| route.interface == "eth0"));
-    assert_eq!(network.neighbours[0].hardware_address, "02:00:00:00:00:01");
+    assert!(
+        network
+            .state
+            .routes
+            .iter()
+            .all(|route| route.interface == "eth0")
+    );
+    assert_eq!(
+        network.state.neighbours[0].hardware_address,
+        "02:00:00:00:00:01"
+    );
     assert_eq!(network.nets[0].mac, "02:00:00:00:00:07");
     let filters = Command::new("tc")
         .args([
@@ -116,4 +126,33 @@ async fn what_a_cni_plugin_left_is_mirrored() {
     drop(network);
     let left = namespace.ip(&["link", "show"]);
     assert!(!left.contains("tap-kata"), "{left}");
+}
+
+#[tokio::test]
+async fn what_comes_and_goes_later_is_told() {
+    let namespace = Namespace::new("follow");
+    let mut network = Network::mirror(&namespace.path()).await.unwrap();
+    let mut changes = network.changes.take().unwrap();
+    namespace.ip(&["address", "add", "10.77.0.6/24", "dev", "eth0"]);
+    namespace.ip(&["route", "add", "blackhole", "10.99.0.0/16"]);
+    namespace.ip(&["address", "del", "10.88.0.5/16", "dev", "eth0"]);
+    let mut gone = Vec::new();
+    let present = loop {
+        let update = changes.next().await.unwrap().unwrap();
+        let interfaces = &update.gone.interfaces;
+        gone.extend(interfaces.iter().flat_map(|i| i.addresses.clone()));
+        if !gone.is_empty() {
+            break update.present.unwrap();
+        }
+    };
+    assert_eq!(gone, ["10.88.0.5/16"]);
+    assert_eq!(
+        present.interfaces[0].addresses,
+        ["10.77.0.6/24", "fd00::5/64"]
+    );
+    let destinations: Vec<_> = present.routes.iter().map(|r| &r.destination).collect();
+    assert!(
+        destinations.contains(&&"10.99.0.0/16".to_owned()),
+        "{present}"
+    );
 }

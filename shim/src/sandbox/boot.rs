@@ -26,7 +26,7 @@ use crate::ids::IdMap;
 use crate::machine::{
     self, ChecksumError, Driver, ImageError, MachineFds, SelectError, StartError,
 };
-use crate::network::{Network, NetworkError};
+use crate::network::{self, Network, NetworkError};
 use crate::share::{MountError, Share};
 use crate::sizing::Size;
 use crate::stdio::Streams;
@@ -98,6 +98,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
 
     let streams = Streams::new();
     let control = receive(handover, streams.clone());
+    let changes = network.changes.take();
     // Made when it is sent: it has the time in it.
     let request = request(plan, network, bound);
     let greeted = tokio::select! {
@@ -113,6 +114,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
     };
     let relief = Relief::start(relief, agent.clone());
     let clock = Clock::follow(agent.clone());
+    let network = network::Follower::start(changes, agent.clone());
     let record = record(plan, driver.as_ref(), &hello, processes.pids());
     let journal = Journal::new(timeline, record);
     journal
@@ -139,6 +141,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         follower: Follower::default(),
         _relief: relief,
         _clock: clock,
+        _network: network,
         cgroup: Mutex::new(cgroup),
         overhead_mib,
     })
@@ -312,10 +315,10 @@ async fn request(
         sysctls: plan.sysctls.clone(),
         shm_size: plan.shm_size,
         share_tag: SHARE_TAG.to_owned(),
-        interfaces: network.interfaces,
-        routes: network.routes,
-        neighbours: network.neighbours,
-        rules: network.rules,
+        interfaces: network.state.interfaces,
+        routes: network.state.routes,
+        neighbours: network.state.neighbours,
+        rules: network.state.rules,
         loopback: network.loopback.into(),
         memory_max: bound,
         uid_mappings,

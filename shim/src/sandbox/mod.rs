@@ -34,6 +34,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::agent::Agent;
 use crate::host_cgroup::HostCgroup;
+use crate::network;
 use crate::share::Share;
 use crate::sizing::Size;
 use crate::spec::Written;
@@ -76,6 +77,7 @@ pub(crate) struct Sandbox {
     follower: Follower,
     _relief: Relief,
     _clock: Clock,
+    _network: network::Follower,
     cgroup: Mutex<Option<HostCgroup>>,
     /// MiB of the host's memory that the VM takes beside its containers.
     overhead_mib: u32,
@@ -196,6 +198,7 @@ impl Sandbox {
             follower: Follower::default(),
             _relief: Relief::none(),
             _clock: Clock::none(),
+            _network: network::Follower::none(),
             cgroup: Mutex::default(),
             overhead_mib: 0,
         }
