@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::channel::mpsc::UnboundedReceiver;
 use futures::{FutureExt, StreamExt};
 use protocol::Code;
 use protocol::agent::{Interface, NetworkState, UpdateNetworkRequest};
@@ -43,7 +42,7 @@ impl Changes {
     }
 
     /// The next one; `None` when there will be no more.
-    async fn next(&mut self) -> Option<Result<UpdateNetworkRequest, NetworkError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<UpdateNetworkRequest, NetworkError>> {
         loop {
             self.events.next().await?;
             tokio::time::sleep(SETTLES).await;
