@@ -345,6 +345,8 @@ async fn change(container: &Container, commands: &str) -> Result<View> {
     }
 }
 
+const GATEWAY_ANSWERS: [&str; 6] = ["ping", "-c", "1", "-w", "10", "10.88.0.1"];
+
 /// What a plugin's daemon adds while the pod runs.
 async fn what_comes_later(bed: &Bed) -> Result<()> {
     let (pod, container) = serving(bed, "later").await?;
@@ -366,7 +368,7 @@ async fn what_comes_later(bed: &Bed) -> Result<()> {
         &["10.77.0.9", "02:00:00:00:00:09"],
     ];
     expect(&view, lines)?;
-    reached_from_node(&pod).await?;
+    container.ask(&GATEWAY_ANSWERS).await?;
     pod.remove().await
 }
 
@@ -391,8 +393,7 @@ async fn what_goes_later(bed: &Bed) -> Result<()> {
          ip route add default via 10.88.0.1";
     let view = change(&container, commands).await?;
     expect(&view, &[&["address", "10.88.200.2", "/16"], &["default"]])?;
-    let gateway = ["ping", "-c", "1", "-w", "10", "10.88.0.1"];
-    container.ask(&gateway).await?;
+    container.ask(&GATEWAY_ANSWERS).await?;
     pod.remove().await?;
     networks.restore().await
 }

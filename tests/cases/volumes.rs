@@ -14,9 +14,9 @@ use crate::pod::{Container, ContainerSpec, pod};
 
 cases![
     any: written_by_one_and_read_by_the_next,
-    read_only,
-    reads_are_limited;
-    vm: goes_with_the_last_container,
+    read_only;
+    vm: reads_are_limited,
+    goes_with_the_last_container,
     device_that_the_guest_does_not_have,
     device_that_the_guest_has_too
 ];
