@@ -13,6 +13,8 @@ use super::errors::refused_container_in;
 use crate::bed::Bed;
 use crate::harness::cases;
 use crate::kubelet::{PodFolder, Written};
+use crate::network_view::namespace;
+use crate::node;
 use crate::pod::{Container, ContainerSpec, PodSpec, container, pod};
 
 cases![
@@ -23,6 +25,7 @@ cases![
     written_volumes_have_the_pods_ids,
     ids_that_cannot_be_mapped_are_refused,
     its_root_may_use_its_network,
+    its_network_follows_the_nodes,
     processes_are_shared_in_it,
     containers_share_it
 ];
@@ -145,6 +148,21 @@ async fn its_root_may_use_its_network(bed: &Bed) -> Result<()> {
     let get = format!("wget -qO- http://{address}/");
     assert_eq!(client.ask(&["sh", "-c", &get]).await?, "hello");
     other.remove().await?;
+    pod.remove().await
+}
+
+/// What is changed on the node arrives in that namespace of the guest.
+async fn its_network_follows_the_nodes(bed: &Bed) -> Result<()> {
+    let pod = confined(bed, "follows").run(bed).await?;
+    let main = ContainerSpec::idle("main").start(&pod).await?;
+    let enter = format!("--net={}", namespace()?.display());
+    for (verb, condition) in [("add", "until"), ("del", "while")] {
+        let route = ["ip", "route", verb, "10.66.0.0/16", "via", "10.88.0.1"];
+        node::run(&[&["nsenter", &enter][..], &route].concat())?;
+        let seen = "ip route | grep -q 10.66.0.0/16";
+        let wait = format!("{condition} {seen}; do sleep 0.1; done");
+        main.ask(&["sh", "-c", &wait]).await?;
+    }
     pod.remove().await
 }
 
