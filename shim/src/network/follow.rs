@@ -6,7 +6,6 @@ use futures::{FutureExt, StreamExt};
 use protocol::Code;
 use protocol::agent::{Interface, NetworkState, UpdateNetworkRequest};
 use rtnetlink::Handle;
-use tokio::task::JoinHandle;
 
 use super::link::Link;
 use super::namespace::Events;
@@ -90,33 +89,8 @@ fn gone(before: &NetworkState, now: &NetworkState) -> NetworkState {
     }
 }
 
-/// Brings changes to the guest.
-pub(crate) struct Follower(JoinHandle<()>);
-
-impl Follower {
-    /// Brings `changes` to `agent`'s guest.
-    pub(crate) fn start(changes: Option<Changes>, agent: Agent) -> Self {
-        Self(tokio::spawn(async move {
-            if let Some(changes) = changes {
-                run(changes, agent).await;
-            }
-        }))
-    }
-
-    /// Nobody's.
-    #[cfg(test)]
-    pub(crate) fn none() -> Self {
-        Self(tokio::spawn(async {}))
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn run(mut changes: Changes, agent: Agent) {
+/// Brings `changes` to `agent`'s guest, as long as there is one.
+pub(crate) async fn follow(mut changes: Changes, agent: Agent) {
     while let Some(change) = changes.next().await {
         let request = match change {
             Ok(request) => request,

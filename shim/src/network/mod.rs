@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use vmm_api::NetConfig;
 
 pub(crate) use error::NetworkError;
-pub(crate) use follow::{Changes, Follower};
+pub(crate) use follow::{Changes, follow};
 use link::{Link, Seen};
 use redirect::TapLink;
 use state::read;

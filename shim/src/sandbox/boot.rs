@@ -9,15 +9,14 @@ use protocol::agent::{CreateSandboxRequest, HelloResponse};
 use protocol::{Code, Failure, ports};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::task::JoinSet;
 use vmm_api::{MachineConfig, Pids, SandboxRecord};
 
 use super::bound::bound;
-use super::clock::Clock;
 use super::follow::Follower;
 use super::journal::Journal;
-use super::relief::Relief;
 use super::timeline::Timeline;
-use super::{Plan, Processes, RunDir, Sandbox};
+use super::{Plan, Processes, RunDir, Sandbox, clock, relief};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
 use crate::host_cgroup::{CgroupError, HostCgroup};
@@ -112,9 +111,12 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
             return Err(reason(error, plan).await);
         }
     };
-    let relief = Relief::start(relief, agent.clone());
-    let clock = Clock::follow(agent.clone());
-    let network = network::Follower::start(changes, agent.clone());
+    let mut background = JoinSet::new();
+    background.spawn(relief::bring(relief, agent.clone()));
+    background.spawn(clock::follow(agent.clone()));
+    if let Some(changes) = changes {
+        background.spawn(network::follow(changes, agent.clone()));
+    }
     let record = record(plan, driver.as_ref(), &hello, processes.pids());
     let journal = Journal::new(timeline, record);
     journal
@@ -139,9 +141,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         }),
         volumes: AsyncMutex::default(),
         follower: Follower::default(),
-        _relief: relief,
-        _clock: clock,
-        _network: network,
+        _background: background,
         cgroup: Mutex::new(cgroup),
         overhead_mib,
     })

@@ -11,7 +11,6 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use protocol::{Code, Failure};
 use tokio::io::unix::AsyncFd;
-use tokio::task::JoinHandle;
 
 use crate::agent::Agent;
 
@@ -22,29 +21,8 @@ const PERIOD: Duration = Duration::from_secs(300);
 /// What is left alone, beside what the asking took.
 const TOLERANCE: Duration = Duration::from_millis(5);
 
-/// Looks after the guest's clock.
-pub(super) struct Clock(JoinHandle<()>);
-
-impl Clock {
-    /// Looks after that of `agent`'s guest.
-    pub(super) fn follow(agent: Agent) -> Self {
-        Self(tokio::spawn(run(agent)))
-    }
-
-    /// Nobody's.
-    #[cfg(test)]
-    pub(super) fn none() -> Self {
-        Self(tokio::spawn(async {}))
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn run(agent: Agent) {
+/// Looks after the clock of `agent`'s guest, as long as there is one.
+pub(super) async fn follow(agent: Agent) {
     let mut alarm = match Alarm::new() {
         Ok(alarm) => alarm,
         Err(error) => return tracing::warn!(%error, "the guest's clock follows nobody"),

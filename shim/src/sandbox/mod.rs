@@ -31,23 +31,21 @@ use std::time::{Duration, Instant};
 
 use protocol::agent::{ContainerStatsResponse, CopiedVolume};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinSet;
 
 use crate::agent::Agent;
 use crate::host_cgroup::HostCgroup;
-use crate::network;
 use crate::share::Share;
 use crate::sizing::Size;
 use crate::spec::Written;
 use crate::stdio::Streams;
 
 pub(crate) use boot::{BootError, boot};
-use clock::Clock;
 use follow::Follower;
 use journal::Journal;
 pub(crate) use plan::{Plan, PlanError};
 use processes::Processes;
 pub(crate) use range::Range;
-use relief::Relief;
 pub(crate) use resize::ResizeError;
 pub(crate) use run_dir::RunDir;
 pub(crate) use timeline::LAST as START_SPAN;
@@ -75,9 +73,8 @@ pub(crate) struct Sandbox {
     /// Held while one comes or goes.
     volumes: AsyncMutex<Volumes>,
     follower: Follower,
-    _relief: Relief,
-    _clock: Clock,
-    _network: network::Follower,
+    /// What is done for the guest unasked; it ends with the sandbox.
+    _background: JoinSet<()>,
     cgroup: Mutex<Option<HostCgroup>>,
     /// MiB of the host's memory that the VM takes beside its containers.
     overhead_mib: u32,
@@ -196,9 +193,7 @@ impl Sandbox {
             size: AsyncMutex::new(size),
             volumes: AsyncMutex::default(),
             follower: Follower::default(),
-            _relief: Relief::none(),
-            _clock: Clock::none(),
-            _network: network::Follower::none(),
+            _background: JoinSet::new(),
             cgroup: Mutex::default(),
             overhead_mib: 0,
         }
