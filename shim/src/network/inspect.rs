@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use protocol::agent::{Interface, Neighbour};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressMessage, AddressProtocol, AddressScope,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
@@ -15,11 +17,13 @@ use super::loopback;
 pub(super) const LO: u32 = 1;
 
 /// `link` with those of `addresses` that are its own. The link-local address
-/// that follows from the hardware address the guest makes by itself.
+/// that follows from the hardware address the guest makes by itself, and it hears
+/// the routers that announce others: in the namespace, which does not, those expire.
 pub(super) fn interface(link: &Link, addresses: &[AddressMessage]) -> Interface {
     let by_itself = link_local(&link.mac);
     let own = |message: &&AddressMessage| {
         message.header.index == link.index
+            && !is_announced(message)
             && (message.header.scope != AddressScope::Link || local(message) != by_itself)
     };
     Interface {
@@ -32,6 +36,12 @@ pub(super) fn interface(link: &Link, addresses: &[AddressMessage]) -> Interface 
         all_multicast: link.all_multicast,
         ..Default::default()
     }
+}
+
+/// Whether a router announced it (`IFA_PROTO`, told by Linux 5.18 and later).
+fn is_announced(message: &AddressMessage) -> bool {
+    let announced = AddressAttribute::Protocol(AddressProtocol::RouterAnnouncement);
+    message.attributes.contains(&announced)
 }
 
 /// The loopback interface with what was added to it, by others than us; `None` if
@@ -164,6 +174,14 @@ mod tests {
         ];
         assert_eq!(interface(&eth0(), &addresses).addresses, ["fe80::7/64"]);
         assert!(!is_addressed(2, &addresses));
+    }
+
+    #[test]
+    fn what_a_router_announced_the_guest_hears_by_itself() {
+        let mut announced = address(2, "fd00::2", 64, AddressScope::Universe);
+        let by_router = AddressAttribute::Protocol(AddressProtocol::RouterAnnouncement);
+        announced.attributes.push(by_router);
+        assert!(interface(&eth0(), &[announced]).addresses.is_empty());
     }
 
     #[test]
