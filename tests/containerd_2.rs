@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    e2e::harness::main(e2e::bed::Version::V2)
+    e2e::harness::main(e2e::bed::Version::V2, None)
 }

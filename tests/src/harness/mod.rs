@@ -27,16 +27,17 @@ pub use pace::patient;
 use run::Runner;
 use selection::Selection;
 
-/// The whole test executable: all cases on one version of containerd, with
-/// QEMU as the driver.
-pub fn main(version: Version) -> ExitCode {
+/// The whole test executable: cases on one version of containerd, with QEMU as the
+/// driver; all of them, or only `chosen` ones (names or beginnings of them) unless the
+/// environment asks for all.
+pub fn main(version: Version, chosen: Option<&'static [&'static str]>) -> ExitCode {
     code(Handler::from_env().and_then(|handler| {
         let setup = Setup {
             version,
             handler,
             driver: Driver::Qemu,
         };
-        serve(setup, None)
+        serve(setup, chosen)
     }))
 }
 
