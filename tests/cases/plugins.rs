@@ -12,8 +12,7 @@ use tokio::time::sleep;
 use super::errors::refused_pod;
 use crate::bed::{BRIDGE, Bed, Network, addresses};
 use crate::harness::{cases, patient};
-use crate::network_view::{View, compare, namespace, with_node_programs};
-use crate::node;
+use crate::network_view::{self, View, compare, with_node_programs};
 use crate::pod::{Container, Pod, pod};
 use crate::traffic::{self, PORT, PROGRAM};
 
@@ -333,8 +332,7 @@ async fn tunnel_is_refused(bed: &Bed) -> Result<()> {
 /// Has `commands` done in the namespace of the bed's only pod, and waits until
 /// `container` has what that has.
 async fn change(container: &Container, commands: &str) -> Result<View> {
-    let enter = format!("--net={}", namespace()?.display());
-    node::run(&["nsenter", &enter, "sh", "-ec", commands])?;
+    network_view::in_namespace(&["sh", "-ec", commands])?;
     let until = Instant::now() + patient(Duration::from_secs(10));
     loop {
         let compared = compare(container).await;

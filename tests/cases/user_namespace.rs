@@ -13,8 +13,7 @@ use super::errors::refused_container_in;
 use crate::bed::Bed;
 use crate::harness::cases;
 use crate::kubelet::{PodFolder, Written};
-use crate::network_view::namespace;
-use crate::node;
+use crate::network_view::in_namespace;
 use crate::pod::{Container, ContainerSpec, PodSpec, container, pod};
 
 cases![
@@ -155,10 +154,8 @@ async fn its_root_may_use_its_network(bed: &Bed) -> Result<()> {
 async fn its_network_follows_the_nodes(bed: &Bed) -> Result<()> {
     let pod = confined(bed, "follows").run(bed).await?;
     let main = ContainerSpec::idle("main").start(&pod).await?;
-    let enter = format!("--net={}", namespace()?.display());
     for (verb, condition) in [("add", "until"), ("del", "while")] {
-        let route = ["ip", "route", verb, "10.66.0.0/16", "via", "10.88.0.1"];
-        node::run(&[&["nsenter", &enter][..], &route].concat())?;
+        in_namespace(&["ip", "route", verb, "10.66.0.0/16", "via", "10.88.0.1"])?;
         let seen = "ip route | grep -q 10.66.0.0/16";
         let wait = format!("{condition} {seen}; do sleep 0.1; done");
         main.ask(&["sh", "-c", &wait]).await?;

@@ -37,8 +37,7 @@ impl View {
     ///
     /// There is another number of pods.
     pub fn of_namespace() -> Result<Self> {
-        let enter = format!("--net={}", namespace()?.display());
-        Self::parse(&node::run(&["nsenter", &enter, "sh", "-c", QUESTIONS])?)
+        Self::parse(&in_namespace(&["sh", "-c", QUESTIONS])?)
     }
 
     /// Of a container made by [`with_node_programs`].
@@ -101,12 +100,19 @@ pub fn with_node_programs(spec: ContainerSpec) -> ContainerSpec {
     })
 }
 
-/// The network namespace of the bed's only pod.
+/// Runs a program of the node's in the network namespace of the bed's only pod; what
+/// it says.
 ///
 /// # Errors
 ///
-/// There is another number of pods.
-pub fn namespace() -> Result<PathBuf> {
+/// There is another number of pods, or what the program says.
+pub fn in_namespace(command: &[&str]) -> Result<String> {
+    let enter = format!("--net={}", namespace()?.display());
+    node::run(&[&["nsenter", &enter], command].concat())
+}
+
+/// The network namespace of the bed's only pod.
+fn namespace() -> Result<PathBuf> {
     let entries = fs::read_dir("/run/netns").context("list network namespaces")?;
     // By containerd's name for them: cases make namespaces too.
     let of_pod = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("cni-");

@@ -46,12 +46,17 @@ impl Changes {
             self.events.next().await?;
             tokio::time::sleep(SETTLES).await;
             while self.events.next().now_or_never().flatten().is_some() {}
-            match state::read_all(&self.handle, &self.links).await {
+            match self.read().await {
                 Ok(state) if state == self.told => {}
                 Ok(state) => return Some(Ok(self.update(state))),
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    async fn read(&self) -> Result<NetworkState, NetworkError> {
+        let addresses = state::addresses(&self.handle).await?;
+        state::read_all(&self.handle, &self.links, &addresses).await
     }
 
     fn update(&mut self, present: NetworkState) -> UpdateNetworkRequest {

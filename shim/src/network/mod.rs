@@ -55,8 +55,9 @@ impl Network {
     /// Mirrors the interfaces of the namespace at `path`.
     pub(crate) async fn mirror(path: &Path) -> Result<Self, NetworkError> {
         let (handle, events) = namespace::netlink(path)?;
-        let links = links(&handle, &state::addresses(&handle).await?).await?;
-        let state = state::read_all(&handle, &links).await?;
+        let addresses = state::addresses(&handle).await?;
+        let links = links(&handle, &addresses).await?;
+        let state = state::read_all(&handle, &links, &addresses).await?;
         let mut network = Self {
             nets: links.iter().map(Link::net_config).collect(),
             state: state.clone(),

@@ -11,19 +11,17 @@ use rtnetlink::{Handle, IpVersion};
 use super::link::Link;
 use super::{NetworkError, inspect, route, rule};
 
-/// What `links` have now.
+/// What `links` have now; `addresses` are the namespace's.
 pub(super) async fn read_all(
     handle: &Handle,
     links: &[Link],
+    addresses: &[AddressMessage],
 ) -> Result<NetworkState, NetworkError> {
-    let addresses = addresses(handle).await?;
-    let own = links
-        .iter()
-        .map(|link| inspect::interface(link, &addresses));
+    let own = links.iter().map(|link| inspect::interface(link, addresses));
     let neighbours = handle.neighbours().get().execute().try_collect();
     let neighbours: Vec<_> = neighbours.await.map_err(read("neighbours"))?;
     Ok(NetworkState {
-        interfaces: own.chain(inspect::loopback(&addresses)).collect(),
+        interfaces: own.chain(inspect::loopback(addresses)).collect(),
         routes: routes(handle)
             .await?
             .iter()
@@ -38,6 +36,7 @@ pub(super) async fn read_all(
     })
 }
 
+/// All of the namespace.
 pub(super) async fn addresses(handle: &Handle) -> Result<Vec<AddressMessage>, NetworkError> {
     let found = handle.address().get().execute().try_collect();
     found.await.map_err(read("addresses"))

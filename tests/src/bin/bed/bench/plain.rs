@@ -21,9 +21,8 @@ pub(super) async fn plain(bed: &Bed) -> Result<(Pod, SocketAddr)> {
     let wires = fs::read_dir(format!("/sys/class/net/{BRIDGE}/brif"));
     let mut wires = wires.context("list the bridge's ports")?;
     let wire = wires.next().context("the pod has no wire")??.file_name();
-    let enter = format!("--net={}", network_view::namespace()?.display());
     let here = process::id().to_string();
-    node::run(&["nsenter", &enter, "ip", "link", "set", TAP, "netns", &here])?;
+    network_view::in_namespace(&["ip", "link", "set", TAP, "netns", &here])?;
     node::run(&["ip", "link", "delete", &wire.to_string_lossy()])?;
     node::run(&["ip", "link", "set", TAP, "master", BRIDGE, "up"])?;
     Ok(made)
