@@ -2,6 +2,8 @@
 # Packs the agent into the guest's initramfs: an uncompressed newc archive, as
 # initramfs.mtree lists it. Needs no privilege, device nodes included.
 #
+# What is there already stays: machines may be booting from it.
+#
 #   initramfs.sh AGENT OUT
 set -euo pipefail
 
@@ -33,13 +35,20 @@ pack() {
     local dir
     dir=$(mktemp -d)
     ln -s "$(realpath "$1")" "$dir/agent"
-    mkdir -p "$(dirname "$2")"
     (cd "$dir" && bsdtar --format=ustar -cf - "@$here/initramfs.mtree") |
         bsdtar --format=newc -cf "$2.new" @-
     rm -rf "$dir"
-    rm -f "$2.crc32"
-    mv "$2.new" "$2"
-    "$here/crc32.sh" "$2"
+}
+
+# publish OUT: what was packed takes the place of what is there, if it differs.
+publish() {
+    if cmp -s "$1.new" "$1"; then
+        rm "$1.new"
+    else
+        rm -f "$1.crc32"
+        mv "$1.new" "$1"
+    fi
+    [[ -s $1.crc32 ]] || "$here/crc32.sh" "$1"
 }
 
 main() {
@@ -48,7 +57,12 @@ main() {
     [[ -f $1 ]] || die "there is no agent at $1"
     require_static "$1"
     within "$1" "$agent_limit"
+    mkdir -p "$(dirname "$2")"
+    # One at a time: `make test` has two builds at once.
+    exec 9<"$(dirname "$2")"
+    flock 9
     pack "$1" "$2"
+    publish "$2"
     within "$2" "$initramfs_limit"
 }
 

@@ -54,13 +54,31 @@ test_reproducible() {
     echo "ok   same agent, same bytes"
 }
 
+test_at_once() {
+    local first number pids=()
+    first=$(stat -c %i "$dir/one.cpio" "$dir/one.cpio.crc32")
+    for number in {1..8}; do
+        "$here/initramfs.sh" "$dir/agent" "$dir/one.cpio" 2>"$dir/said-$number" &
+        pids+=($!)
+    done
+    for number in "${!pids[@]}"; do
+        wait "${pids[number]}" || fail "one of eight at once: $(cat "$dir/said-$((number + 1))")"
+    done
+    [[ $(stat -c %i "$dir/one.cpio" "$dir/one.cpio.crc32") == "$first" ]] || fail "the same was put in its own place"
+    "$here/initramfs.sh" "$dir/other" "$dir/one.cpio" 2>/dev/null
+    [[ $(cat "$dir/one.cpio.crc32") != "$(cat "$dir/two.cpio.crc32")" ]] || fail "another agent, and the same checksum"
+    echo "ok   eight at once; the same again leaves what is there"
+}
+
 compile agent 'int main(void) { return 0; }' -static
+compile other 'int main(void) { return 1; }' -static
 compile dynamic 'int main(void) { return 0; }'
 compile large 'char text[7 << 20] = "x"; int main(void) { return 0; }' -static
 echo 'exit 0' >"$dir/script"
 
 test_contents
 test_reproducible
+test_at_once
 refuses dynamic "is not static"
 refuses large "larger than its limit of 6291456"
 refuses script "is not an ELF program"
