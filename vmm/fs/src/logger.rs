@@ -1,6 +1,7 @@
 //! Log lines on standard error, at a bounded rate: a guest can cause many of
 //! them and must not fill the host's disk.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -38,9 +39,10 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<()> {
         std::process::exit(101);
     }));
     let budget = Mutex::new(Budget::new(Instant::now()));
-    let logger = Box::leak(Box::new(Logger { budget }));
+    let logger = Box::leak(Box::new(Logger { level, budget }));
     log::set_logger(logger).map_err(io::Error::other)?;
-    log::set_max_level(level);
+    // Errors come here even where none is written: one of them is the end.
+    log::set_max_level(level.max(LevelFilter::Error));
     Ok(())
 }
 
@@ -55,16 +57,57 @@ pub(crate) fn say(text: &str) {
     drop(written);
 }
 
+/// Ends the process: a ring is past use. The VMM notices, and no other machine.
+pub(crate) fn end(why: &str) -> ! {
+    say(why);
+    std::process::exit(1)
+}
+
+thread_local! {
+    /// Times that this thread has failed with a ring in its turn.
+    static FAILURES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// This thread has a turn with a ring.
+pub(crate) fn begin_turn() {
+    FAILURES.set(0);
+}
+
+/// Whether virtiofsd says, and not for the first time in its turn, that a ring
+/// makes no sense.
+///
+/// It does not tell otherwise: where event indices are in use it goes on with the
+/// ring, for ever and with the ring's lock, because the index that it cannot take
+/// is not the one that it stopped at. A look at the index beforehand is no help,
+/// as a processor of the guest may change it in between; and not to offer event
+/// indices would cost the guest an exit for each request. Once is no harm: the VMM
+/// may have taken the ring back at that moment.
+fn is_stuck(record: &Record<'_>) -> bool {
+    is_about_a_broken_ring(record) && FAILURES.replace(FAILURES.get() + 1) > 0
+}
+
+fn is_about_a_broken_ring(record: &Record<'_>) -> bool {
+    record.target() == "virtiofsd::vhost_user"
+        && record
+            .args()
+            .to_string()
+            .starts_with("processing the vring")
+}
+
 struct Logger {
+    level: LevelFilter,
     budget: Mutex<Budget>,
 }
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= self.level
     }
 
     fn log(&self, record: &Record<'_>) {
+        if is_stuck(record) {
+            end(&format!("{}; a guest broke it", record.args()));
+        }
         if !self.enabled(record.metadata()) {
             return;
         }
@@ -134,6 +177,46 @@ mod tests {
         }
         assert_eq!(budget.take(now + REFILL), Some(1_000));
         assert_eq!(budget.take(now + REFILL), None);
+    }
+
+    fn record<'a>(target: &'a str, text: std::fmt::Arguments<'a>) -> Record<'a> {
+        let mut record = Record::builder();
+        let record = record.level(log::Level::Error).target(target);
+        record.args(text).build()
+    }
+
+    #[test]
+    fn one_failure_in_a_turn_is_no_end() {
+        for _ in 0..3 {
+            begin_turn();
+            for stuck in [false, true, true] {
+                let text = format_args!("processing the vring 0: IterateQueue");
+                assert_eq!(is_stuck(&record("virtiofsd::vhost_user", text)), stuck);
+                assert!(!is_stuck(&record("virtiofsd", format_args!("other"))));
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_broken_ring_is_the_end() {
+        let broken = |target, text| is_about_a_broken_ring(&record(target, text));
+        let device = "virtiofsd::vhost_user";
+        assert!(broken(
+            device,
+            format_args!("processing the vring: IterateQueue")
+        ));
+        assert!(broken(
+            device,
+            format_args!("processing the vring 1: IterateQueue")
+        ));
+        assert!(!broken(
+            device,
+            format_args!("Migration failed: processing the vring")
+        ));
+        assert!(!broken(
+            "virtiofsd::server",
+            format_args!("processing the vring")
+        ));
     }
 
     #[test]

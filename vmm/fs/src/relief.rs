@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use vhost_016::vhost_user::Backend;
-use vhost_016::vhost_user::message::VhostUserProtocolFeatures;
-use vhost_user_backend_022::VhostUserBackend;
+use vhost_016::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
+use vhost_user_backend_022::{VhostUserBackend, VringT};
 use vm_memory_017::{GuestMemoryAtomic, GuestMemoryMmap};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::event::{EventConsumer, EventNotifier};
+
+use crate::logger;
 
 /// Between two requests for relief: it takes the guest some time.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -103,8 +105,9 @@ pub(crate) struct Relieved<B> {
 
 type Memory<B> = GuestMemoryAtomic<GuestMemoryMmap<B>>;
 
-/// The device's own, with a look after each turn. State transfer is left out:
-/// no VM of ours moves.
+/// The device's own, with a look after each turn. State transfer is left out, and
+/// the log of written pages with it: no VM of ours moves, and the thread that the
+/// log is prepared by makes calls that the filter does not have.
 impl<B: VhostUserBackend> VhostUserBackend for Relieved<B> {
     type Bitmap = B::Bitmap;
     type Vring = B::Vring;
@@ -118,7 +121,7 @@ impl<B: VhostUserBackend> VhostUserBackend for Relieved<B> {
     }
 
     fn features(&self) -> u64 {
-        self.device.features()
+        self.device.features() & !VhostUserVirtioFeatures::LOG_ALL.bits()
     }
 
     fn acked_features(&self, features: u64) {
@@ -164,11 +167,21 @@ impl<B: VhostUserBackend> VhostUserBackend for Relieved<B> {
         vrings: &[Self::Vring],
         thread: usize,
     ) -> io::Result<()> {
-        let handled = self.device.handle_event(event, set, vrings, thread);
+        // The VMM has taken the ring back since it was kicked.
+        let ring = vrings.get(usize::from(event));
+        if ring.is_some_and(|ring| ring.get_ref().get_kick().is_none()) {
+            return Ok(());
+        }
+        logger::begin_turn();
+        // The thread would end with the error, and the process go on without one
+        // that serves.
+        if let Err(error) = self.device.handle_event(event, set, vrings, thread) {
+            logger::end(&format!("serve ring {event}: {error}"));
+        }
         if let Some(relief) = &self.relief {
             relief.look();
         }
-        handled
+        Ok(())
     }
 }
 

@@ -137,6 +137,11 @@ impl VhostUserBackendMut for Backend {
             | VhostUserProtocolFeatures::CONFIG
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+            | VhostUserProtocolFeatures::RESET_DEVICE
+    }
+
+    fn reset_device(&mut self) {
+        self.device.reset();
     }
 
     /// The queues know it themselves.
@@ -214,6 +219,19 @@ mod tests {
         Backend::new(device, guest_cid, memory)
     }
 
+    /// For a connection of guest 3.
+    fn request() -> Header {
+        Header {
+            src_cid: 3,
+            dst_cid: 2,
+            src_port: 7,
+            dst_port: 1024,
+            kind: 1,
+            op: 1,
+            ..Header::default()
+        }
+    }
+
     #[test]
     fn the_configuration_is_the_context_id() {
         let backend = backend(0x0102_0304);
@@ -229,16 +247,7 @@ mod tests {
         let vrings = [Driver::new().vring, tx.vring.clone(), Driver::new().vring];
         backend.handle_event(1, EventSet::IN, &vrings, 0).unwrap();
         tx.start();
-        let request = Header {
-            src_cid: 3,
-            dst_cid: 2,
-            src_port: 7,
-            dst_port: 1024,
-            kind: 1,
-            op: 1,
-            ..Header::default()
-        };
-        let part = tx.place(&request.encode());
+        let part = tx.place(&request().encode());
         tx.offer(&[part], Access::Read);
         tx.vring.set_enabled(false);
         tx.vring.set_queue_ready(false);
@@ -249,6 +258,22 @@ mod tests {
         assert_eq!(backend.device().connections().len(), 1);
         assert!(!tx.vring.get_ref().get_queue().ready());
         assert_eq!(tx.vring.queue_next_avail(), 1);
+    }
+
+    #[test]
+    fn a_reset_leaves_no_connection() {
+        let mut tx = Driver::new();
+        let mut backend = backend_with(3, tx.memory.clone());
+        let features = backend.protocol_features();
+        assert!(features.contains(VhostUserProtocolFeatures::RESET_DEVICE));
+        let vrings = [Driver::new().vring, tx.vring.clone(), Driver::new().vring];
+        tx.start();
+        let part = tx.place(&request().encode());
+        tx.offer(&[part], Access::Read);
+        backend.handle_event(1, EventSet::IN, &vrings, 0).unwrap();
+        assert_eq!(backend.device().connections().len(), 1);
+        backend.reset_device();
+        assert!(backend.device().connections().is_empty());
     }
 
     #[test]

@@ -120,6 +120,13 @@ impl Device {
         None
     }
 
+    /// The guest's driver has reset the device.
+    pub fn reset(&mut self) {
+        for id in self.connections.forget_guest() {
+            self.follow(id);
+        }
+    }
+
     /// Deals with what happened on the host's side.
     pub fn serve_host(&mut self) -> Shim {
         self.serve_host_within(Duration::ZERO)

@@ -96,6 +96,28 @@ fn a_host_that_does_not_read_delays_the_end_only_so_long() {
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
+/// As when a guest powers off: Linux resets its devices.
+#[test]
+fn after_a_reset_the_host_still_gets_what_the_guest_sent() {
+    let (mut device, shim) = device();
+    transmit(&mut device, Op::Request, 0);
+    transmit(&mut device, Op::Data, MUCH);
+    device.reset();
+    assert_eq!(receive(&mut device), None);
+    let mut stream = accept(&shim);
+    let reader = thread::spawn(move || {
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        got.len()
+    });
+    // The same ports, and another connection.
+    transmit(&mut device, Op::Request, 0);
+    assert_eq!(receive(&mut device), Some(Op::Response));
+    device.finish(Duration::from_secs(20));
+    assert_eq!(device.connections().len(), 1);
+    assert_eq!(reader.join().unwrap(), MUCH as usize);
+}
+
 #[test]
 fn without_anything_held_the_end_comes_at_once() {
     let (mut device, _shim) = device();

@@ -31,6 +31,9 @@ const NEXT: u16 = 1;
 const WRITE: u16 = 2;
 
 const VERSION_1: u64 = 1 << 32;
+/// Each side tells the other from which index on it wants to hear (virtio 1.2,
+/// section 2.7.10), as Linux's driver has it.
+pub(crate) const EVENT_IDX: u64 = 1 << 29;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
 
 pub(crate) struct FrontEnd {
@@ -43,6 +46,11 @@ pub(crate) struct FrontEnd {
 
 impl FrontEnd {
     pub(crate) fn connect(socket: &Path) -> anyhow::Result<Self> {
+        Self::connect_with(socket, EVENT_IDX)
+    }
+
+    /// With `features` beside those without which it does not go.
+    pub(crate) fn connect_with(socket: &Path, features: u64) -> anyhow::Result<Self> {
         let stream = UnixStream::connect(socket)?;
         let file = std::fs::File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC)?);
         file.set_len(MEMORY as u64)?;
@@ -54,20 +62,33 @@ impl FrontEnd {
             call: EventFd::new(EFD_NONBLOCK)?,
             asked: 0,
         };
-        front_end.negotiate()?;
+        front_end.negotiate(features)?;
         front_end.start_queue()?;
         Ok(front_end)
     }
 
-    fn negotiate(&mut self) -> anyhow::Result<()> {
+    fn negotiate(&mut self, features: u64) -> anyhow::Result<()> {
         self.connection.set_owner()?;
         let offered = self.connection.get_features()?;
-        self.connection
-            .set_features(offered & (VERSION_1 | PROTOCOL_FEATURES))?;
+        let accepted = features | VERSION_1 | PROTOCOL_FEATURES;
+        ensure!(accepted & !offered == 0, "{offered:#x} are offered");
+        self.connection.set_features(accepted)?;
         self.connection.get_protocol_features()?;
+        let used = VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::RESET_DEVICE;
+        Ok(self.connection.set_protocol_features(used)?)
+    }
+
+    /// Resets the device and starts it again, as a driver that was loaded anew.
+    pub(crate) fn reset(&mut self) -> anyhow::Result<()> {
+        self.connection.get_vring_base(QUEUE)?;
+        self.connection.reset_device()?;
         self.connection
-            .set_protocol_features(VhostUserProtocolFeatures::MQ)?;
-        Ok(())
+            .set_features(EVENT_IDX | VERSION_1 | PROTOCOL_FEATURES)?;
+        for ring in [AVAILABLE, USED] {
+            self.memory.write_obj(0u16, GuestAddress(ring + 2))?;
+        }
+        self.asked = 0;
+        self.start_queue()
     }
 
     fn start_queue(&mut self) -> anyhow::Result<()> {
@@ -101,10 +122,11 @@ impl FrontEnd {
         self.describe(1, REPLY, room, WRITE, 0)?;
         let slot = AVAILABLE + 4 + u64::from(self.asked % QUEUE_SIZE) * 2;
         self.memory.write_obj(0u16, GuestAddress(slot))?;
+        // Tell of the answer to this one.
+        let event = AVAILABLE + 4 + u64::from(QUEUE_SIZE) * 2;
+        self.memory.write_obj(self.asked, GuestAddress(event))?;
         self.asked = self.asked.wrapping_add(1);
-        self.memory
-            .write_obj(self.asked, GuestAddress(AVAILABLE + 2))?;
-        self.kick.write(1)?;
+        self.make_available(self.asked)?;
         if !self.answered()? {
             return Ok(None);
         }
@@ -115,6 +137,24 @@ impl FrontEnd {
         let mut reply = vec![0; usize::try_from(length)?];
         self.memory.read_slice(&mut reply, GuestAddress(REPLY))?;
         Ok(Some(reply))
+    }
+
+    /// Says that requests up to `index` are there.
+    fn make_available(&self, index: u16) -> anyhow::Result<()> {
+        self.memory.write_obj(index, GuestAddress(AVAILABLE + 2))?;
+        Ok(self.kick.write(1)?)
+    }
+
+    /// Says that there are more requests than the ring has room for. Whether the
+    /// device answers, instead of hanging up.
+    pub(crate) fn overfill(&self) -> anyhow::Result<bool> {
+        self.make_available(self.asked.wrapping_add(QUEUE_SIZE + 1))?;
+        self.answered()
+    }
+
+    /// What the device offers.
+    pub(crate) fn offered(&self) -> anyhow::Result<u64> {
+        Ok(self.connection.get_features()?)
     }
 
     fn describe(

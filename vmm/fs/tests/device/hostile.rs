@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use crate::front_end::FrontEnd;
+use crate::front_end::{EVENT_IDX, FrontEnd};
 use crate::fuse::{self, ROOT, names, request, words};
 use crate::process::{self, Device};
 use crate::share::Share;
@@ -168,6 +168,63 @@ fn a_header_that_lies_ends_the_device_and_no_more() -> anyhow::Result<()> {
     ensure!(reply.is_none(), "{reply:?}");
     ensure!(device.status()?.code() == Some(1));
     Ok(())
+}
+
+#[test]
+fn a_ring_that_makes_no_sense_ends_the_device_and_no_more() -> anyhow::Result<()> {
+    for features in [EVENT_IDX, 0] {
+        for threads in ["0", "1"] {
+            let share = Share::new()?;
+            let options = ["--log-level", "off", "--threads", threads];
+            let device = Device::start(&share, &options)?;
+            let mut front_end = FrontEnd::connect_with(device.socket(), features)?;
+            asked(&mut front_end, &fuse::init())?;
+            ensure!(!front_end.overfill()?, "it was answered");
+            ensure!(device.status()?.code() == Some(1));
+        }
+    }
+    Ok(())
+}
+
+/// A driver that forgets all it knew, again and again.
+#[test]
+fn a_reset_lets_go_of_what_the_guest_knew() -> anyhow::Result<()> {
+    let share = Share::new()?;
+    let names = ["a", "b", "c"];
+    for name in names {
+        fs::write(share.path().join(name), "")?;
+    }
+    let (device, mut front_end) = started(&share)?;
+    let open = || anyhow::Ok(fs::read_dir(device.proc("fd"))?.count());
+    let before = open()?;
+    for _ in 0..3 {
+        let mut known = Vec::new();
+        for name in names {
+            let look_up = request(fuse::LOOKUP, ROOT, &fuse::names(&[name]));
+            known.push(fuse::node(&asked(&mut front_end, &look_up)?));
+        }
+        ensure!(open()? == before + names.len());
+        front_end.reset()?;
+        asked(&mut front_end, &fuse::init())?;
+        ensure!(open()? == before);
+        for node in known {
+            let reply = asked(&mut front_end, &request(fuse::GETATTR, node, &[0; 16]))?;
+            ensure!(fuse::error(&reply) != 0, "node {node} is known");
+        }
+    }
+    Ok(())
+}
+
+/// What writes are noted in, and what prepares to move a machine.
+#[test]
+fn nothing_is_offered_that_the_device_does_not_do() -> anyhow::Result<()> {
+    const LOG_ALL: u64 = 1 << 26;
+    let share = Share::new()?;
+    let device = Device::start(&share, &[])?;
+    let front_end = FrontEnd::connect(device.socket())?;
+    ensure!(front_end.offered()? & LOG_ALL == 0);
+    drop(front_end);
+    device.ends()
 }
 
 /// Any bytes under a header that is right enough to be read.

@@ -34,7 +34,8 @@ fn limited(share: &Share, relief: UnixStream) -> anyhow::Result<(std::process::C
     };
     command.fd_mappings(vec![passed(listener.into(), 3), passed(relief.into(), 4)])?;
     let device = command.spawn()?;
-    let mut front_end = FrontEnd::connect(&socket)?;
+    // Without event indices each request is a turn of the device.
+    let mut front_end = FrontEnd::connect_with(&socket, 0)?;
     front_end.ask(&fuse::init(), ROOM)?;
     Ok((device, front_end))
 }

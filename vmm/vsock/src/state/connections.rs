@@ -270,6 +270,18 @@ impl Connections {
         next
     }
 
+    /// The guest's driver is another: it knows of no connection, and is owed no
+    /// answer. What the last one sent is still handed on. The connections that
+    /// there were.
+    pub fn forget_guest(&mut self) -> Vec<Id> {
+        self.replies.clear();
+        let ids: Vec<Id> = self.by_id.keys().copied().collect();
+        for id in &ids {
+            self.step(*id, Event::GuestReset);
+        }
+        ids
+    }
+
     fn with(&mut self, id: Id, change: impl FnOnce(&mut Connection)) {
         if let Some(connection) = self.by_id.get_mut(&id) {
             change(connection);

@@ -8,6 +8,33 @@ use std::time::Instant;
 const SEND: u32 = 2;
 const BOTH: u32 = 3;
 
+/// A driver that has reset the device starts with nothing, and may use the same
+/// ports again.
+#[test]
+fn a_guest_that_starts_anew_hears_nothing_of_what_was() {
+    let mut connections = connections();
+    let [silent, sending, closing] = [7, 8, 9].map(|port| open(&mut connections, port));
+    connections.receive(&data(8, 10), 10);
+    connections.host_readable(silent);
+    connections.host_ended(closing);
+    connections.host_gone(closing);
+    // A reset, a response, data and a shutdown are owed.
+    connections.receive(&packet(20, Op::CreditUpdate), 0);
+    let request = packet(21, Op::Request);
+    let Verdict::Open(key) = connections.receive(&request, 0) else {
+        panic!("refused");
+    };
+    connections.open(key, &request);
+
+    assert_eq!(connections.forget_guest().len(), 4);
+    assert_eq!(connections.next_packet(), None);
+    assert_eq!(connections.len(), 1, "what the host has not taken yet");
+    assert_eq!(connections.held(), 10);
+    open(&mut connections, 8);
+    connections.forwarded(sending, 10);
+    assert_eq!(connections.len(), 1);
+}
+
 #[test]
 fn half_closed_by_the_guest_it_still_sends() {
     let mut connections = connections();
