@@ -18,11 +18,17 @@ struct State {
     /// Processors from this number on shall end.
     kept: u8,
     parked: usize,
+    /// Threads that ended though they were not told to.
+    gone: usize,
 }
 
 impl State {
     fn holds(&self, id: u8) -> bool {
         self.wanted == Wanted::Park && id < self.kept
+    }
+
+    fn ends(&self, id: u8) -> bool {
+        self.wanted == Wanted::End || id >= self.kept
     }
 }
 
@@ -39,13 +45,37 @@ impl Default for Gate {
                 wanted: Wanted::Run,
                 kept: u8::MAX,
                 parked: 0,
+                gone: 0,
             }),
             changed: Condvar::new(),
         }
     }
 }
 
+/// A processor's thread, for as long as there is one: nobody waits for one that
+/// ends by itself, as at the machine's end, to pass the gate again.
+pub struct Passer<'a> {
+    gate: &'a Gate,
+    id: u8,
+}
+
+impl Drop for Passer<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        if !state.ends(self.id) {
+            state.gone += 1;
+            self.gate.changed.notify_all();
+        }
+    }
+}
+
 impl Gate {
+    /// For the thread of processor `id`, to keep until its end.
+    #[must_use]
+    pub fn passer(&self, id: u8) -> Passer<'_> {
+        Passer { gate: self, id }
+    }
+
     /// For the thread of processor `id`: waits as long as it shall; `false`
     /// when it shall end.
     #[must_use]
@@ -59,7 +89,7 @@ impl Gate {
             }
             state.parked -= 1;
         }
-        state.wanted == Wanted::Run && id < state.kept
+        !state.ends(id)
     }
 
     /// Tells the threads of all processors but the first `count` to end. Those
@@ -79,10 +109,10 @@ impl Gate {
         }
     }
 
-    /// Waits until `count` threads wait.
+    /// Waits until `count` threads wait, or are gone.
     pub fn all_parked(&self, count: usize) {
         let mut state = self.lock();
-        while state.wanted == Wanted::Park && state.parked < count {
+        while state.wanted == Wanted::Park && state.parked + state.gone < count {
             state = self.wait(state);
         }
     }
@@ -132,6 +162,35 @@ mod tests {
             thread.join().unwrap();
         }
         gate.all_parked(3);
+    }
+
+    /// A machine that is paused as its guest powers off.
+    #[test]
+    fn nobody_waits_for_a_thread_that_has_ended_by_itself() {
+        let gate = Arc::new(Gate::default());
+        let thread = |id, turns| {
+            let gate = Arc::clone(&gate);
+            std::thread::spawn(move || {
+                let _passer = gate.passer(id);
+                (0..turns).take_while(|_| gate.pass(id)).count()
+            })
+        };
+        assert_eq!(thread(0, 1).join().unwrap(), 1);
+        let other = thread(1, u64::MAX);
+        gate.tell(Wanted::Park);
+        gate.all_parked(2);
+        gate.tell(Wanted::End);
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_was_told_to_end_is_not_taken_for_one_that_waits() {
+        let gate = Gate::default();
+        let passer = gate.passer(1);
+        gate.keep(1);
+        assert!(!gate.pass(1));
+        drop(passer);
+        assert_eq!(gate.lock().gone, 0);
     }
 
     #[test]

@@ -108,6 +108,7 @@ fn take(place: &Mutex<Option<Vcpu>>) -> Option<Vcpu> {
 }
 
 fn confined(mut vcpu: Vcpu, around: &Surroundings) -> Vcpu {
+    let _passer = around.gate.passer(vcpu.id);
     match around.filter.apply() {
         Ok(()) => run(&mut vcpu, around),
         Err(why) => {

@@ -176,16 +176,32 @@ impl Ring {
         memory: &'m GuestMemoryMmap,
         mut serve: impl FnMut(DescriptorChain<&'m GuestMemoryMmap>) -> u32,
     ) -> Result<(), Error> {
+        self.serve_at_cost(memory, |chain| (serve(chain), 1))
+    }
+
+    /// The same, where some chains are as much work as many others: `serve` also
+    /// answers as how many one counts.
+    ///
+    /// # Errors
+    /// As of [`Self::serve_all`].
+    pub fn serve_at_cost<'m>(
+        &mut self,
+        memory: &'m GuestMemoryMmap,
+        mut serve: impl FnMut(DescriptorChain<&'m GuestMemoryMmap>) -> (u32, usize),
+    ) -> Result<(), Error> {
         self.acknowledge();
-        for _ in 0..BUDGET {
+        let mut budget = usize::from(BUDGET);
+        while budget > 0 {
             let Some(chain) = self.take(memory)? else {
                 if self.rearm(memory)? {
+                    budget -= 1;
                     continue;
                 }
                 return self.tell(memory);
             };
             let head = chain.head_index();
-            let written = serve(chain);
+            let (written, cost) = serve(chain);
+            budget = budget.saturating_sub(cost.max(1));
             self.give_back(memory, head, written)?;
             self.show(memory)?;
         }

@@ -235,6 +235,8 @@ impl Transport {
     fn reset(&mut self) -> Result<(), DeviceError> {
         if self.is_started() {
             self.device.stop()?;
+            // What the driver wrote into it is not the next one's.
+            self.show_config();
         }
         self.status = 0;
         self.accepted = 0;

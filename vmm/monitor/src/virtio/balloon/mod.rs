@@ -211,45 +211,50 @@ impl Running {
             return Ok(());
         };
         let memory = &self.memory;
-        ring.serve_all(memory, |chain| {
+        ring.serve_at_cost(memory, |chain| {
+            let mut gift = Gift { memory, calls: 0 };
             let served = match usage {
-                Use::Inflate => inflate(chain, memory),
-                Use::Report if !keeps_content => report(chain, memory),
+                Use::Inflate => inflate(chain, &mut gift),
+                Use::Report if !keeps_content => report(chain, &mut gift),
                 Use::Report | Use::Deflate => Ok(()),
             };
             if let Err(error) = served {
                 complaints::write(format_args!("list of free memory is {error}"));
             }
-            0
+            (0, gift.calls)
         })
     }
 }
 
-fn inflate(
-    chain: DescriptorChain<&GuestMemoryMmap>,
-    memory: &GuestMemoryMmap,
-) -> Result<(), BadChain> {
-    let numbers = Numbers::read(Pieces::of(chain, memory, MOST_PIECES), memory)?;
+fn inflate(chain: DescriptorChain<&GuestMemoryMmap>, gift: &mut Gift<'_>) -> Result<(), BadChain> {
+    let numbers = Numbers::read(Pieces::of(chain, gift.memory, MOST_PIECES), gift.memory)?;
     for (first, count) in numbers.runs() {
-        give(memory, GuestAddress(first * PAGE), count * PAGE);
+        gift.give(GuestAddress(first * PAGE), count * PAGE);
     }
     Ok(())
 }
 
-fn report(
-    chain: DescriptorChain<&GuestMemoryMmap>,
-    memory: &GuestMemoryMmap,
-) -> Result<(), BadChain> {
-    for piece in Pieces::of(chain, memory, MOST_PIECES).only(Access::Write) {
+fn report(chain: DescriptorChain<&GuestMemoryMmap>, gift: &mut Gift<'_>) -> Result<(), BadChain> {
+    for piece in Pieces::of(chain, gift.memory, MOST_PIECES).only(Access::Write) {
         let piece = piece?;
-        give(memory, piece.address, piece.length as u64);
+        gift.give(piece.address, piece.length as u64);
     }
     Ok(())
 }
 
-fn give(memory: &GuestMemoryMmap, address: GuestAddress, bytes: u64) {
-    if let Err(error) = release(memory, address, bytes) {
-        complaints::write(format_args!("free memory stays: {}", error::chain(&error)));
+/// Memory that a chain gives. What is not together takes a call of the kernel's
+/// each, and a driver may give a thousand pages that are not.
+struct Gift<'a> {
+    memory: &'a GuestMemoryMmap,
+    calls: usize,
+}
+
+impl Gift<'_> {
+    fn give(&mut self, address: GuestAddress, bytes: u64) {
+        self.calls += 1;
+        if let Err(error) = release(self.memory, address, bytes) {
+            complaints::write(format_args!("free memory stays: {}", error::chain(&error)));
+        }
     }
 }
 

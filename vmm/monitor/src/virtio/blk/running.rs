@@ -1,5 +1,6 @@
 //! A disk in use: requests go from its queues to the engine, and answers back.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub(super) struct Running {
     slot: Slot,
     /// Requests that have no answer yet.
     under_way: usize,
+    /// Those of them of which a step is over, and the next one is to begin.
+    resting: VecDeque<Order>,
     _sources: Sources,
 }
 
@@ -82,6 +85,7 @@ impl Running {
             engine,
             slot: sources.slot(),
             under_way: 0,
+            resting: VecDeque::new(),
             _sources: sources,
         })
     }
@@ -96,6 +100,7 @@ impl Running {
         // First what makes room.
         self.finish()?;
         loop {
+            self.go_on(&mut budget)?;
             self.take(&mut budget)?;
             self.engine.flush()?;
             if !self.finish()? {
@@ -103,6 +108,18 @@ impl Running {
             }
         }
         self.tell(budget)
+    }
+
+    /// Begins the next steps of what was begun. Each costs what a request does:
+    /// otherwise one of many would be done in a turn.
+    fn go_on(&mut self, budget: &mut u16) -> Result<(), ServeError> {
+        while *budget > 0
+            && let Some(order) = self.resting.pop_front()
+        {
+            *budget -= 1;
+            self.engine.start(order)?;
+        }
+        Ok(())
     }
 
     /// Begins requests, each queue's in its turn, as many as may be under way.
@@ -172,7 +189,7 @@ impl Running {
         while let Some(mut finished) = self.engine.finished(self.slot) {
             any = true;
             match finished.order.work.note(finished.result) {
-                Next::Again => self.engine.start(finished.order)?,
+                Next::Again => self.resting.push_back(finished.order),
                 Next::Over(status) => {
                     self.under_way = self.under_way.saturating_sub(1);
                     self.answer(&finished.order.answer, status)?;
@@ -196,11 +213,12 @@ impl Running {
     }
 
     /// Tells the driver what is new. A driver that makes requests as fast as
-    /// they are answered gets the next turn, not this one for ever.
+    /// they are answered, or long ones, gets the next turn, not this one for ever.
     fn tell(&mut self, budget: u16) -> Result<(), ServeError> {
+        let rests = !self.resting.is_empty();
         for queue in self.queues.iter_mut().flatten() {
             queue.ring.tell(&self.memory)?;
-            if budget == 0 && queue.waiting {
+            if rests || budget == 0 && queue.waiting {
                 queue.ring.call_again();
             }
         }

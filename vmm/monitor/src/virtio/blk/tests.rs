@@ -59,8 +59,17 @@ fn each(test: impl Fn(Guest)) {
 
 impl Guest {
     fn new(config: DiskConfig, engine: Engine, features: impl FnOnce(u64) -> u64) -> Self {
+        Self::with_sectors(SECTORS, config, engine, features)
+    }
+
+    fn with_sectors(
+        sectors: u64,
+        config: DiskConfig,
+        engine: Engine,
+        features: impl FnOnce(u64) -> u64,
+    ) -> Self {
         let file = tempfile::tempfile().unwrap();
-        file.set_len(SECTORS * 512).unwrap();
+        file.set_len(sectors * 512).unwrap();
         let memory = memory();
         let queues = u64::from(config.queues);
         let drivers = (0..queues).map(|n| Driver::new(&memory, n, QUEUE_SIZE, true));
@@ -188,6 +197,33 @@ impl Guest {
 fn pattern(seed: u8, sectors: usize) -> Vec<u8> {
     let bytes = (0..sectors * 512).map(|at| (at % 251).to_le_bytes()[0].wrapping_add(seed));
     bytes.collect()
+}
+
+/// As many bytes as nobody has memory for: the same, again and again.
+#[test]
+fn a_long_request_is_done_in_turns() {
+    const PIECE: usize = 24 << 20;
+    const PIECES: usize = 10;
+    let sectors = (PIECES * PIECE / 512) as u64;
+    let engine = Engine::at_once().unwrap();
+    let mut guest = Guest::with_sectors(sectors, disk_config(), engine, |offered| offered);
+    let driver = &mut guest.drivers[0];
+    let mut header = blk::VIRTIO_BLK_T_IN.to_le_bytes().to_vec();
+    header.resize(16, 0);
+    let mut parts = vec![(driver.place(&header), Access::Read)];
+    parts.extend([((32 << 20, PIECE), Access::Write); PIECES]);
+    let status = driver.place(&[UNTOUCHED]);
+    parts.push((status, Access::Write));
+    driver.offer(&parts);
+    driver.kick.write(1).unwrap();
+    let steps = (PIECES * PIECE).div_ceil(vectors::MOST_AT_ONCE);
+    for _ in 0..steps.div_ceil(crate::virtio::ring::BUDGET.into()) {
+        assert_eq!(guest.drivers[0].used_index(), 0);
+        assert_eq!(guest.events.wait().unwrap().len(), 1, "nobody calls");
+        guest.disk.serve(0).unwrap();
+    }
+    assert_eq!(guest.drivers[0].used().len(), 1);
+    assert_eq!(guest.drivers[0].read(status), [OK]);
 }
 
 #[test]

@@ -12,11 +12,21 @@ use crate::virtio::chain::{BadChain, Piece};
 /// What is written where nothing but zeros is to be. Never written to.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// Bytes of a step. Reads of what the host has in memory are done by the thread
+/// that asks, and a driver may name the same memory many times in a request. More
+/// than what Linux asks for at once.
+pub(super) const MOST_AT_ONCE: usize = 2 << 20;
+
 /// Pieces in order, of which some are done already.
 pub(super) struct Vectors {
     /// Addresses in mappings that `memory` holds, or in `ZEROS`.
     all: Vec<libc::iovec>,
     start: usize,
+    /// Behind those of the next step.
+    end: usize,
+    /// Bytes that the last of those was cut by.
+    beyond: usize,
+    /// Of all that are left, the next step's and later.
     bytes: usize,
     /// Keeps the addresses what they are.
     _memory: Option<Arc<GuestMemoryMmap>>,
@@ -32,12 +42,7 @@ impl Vectors {
         memory: &Arc<GuestMemoryMmap>,
         pieces: impl Iterator<Item = Piece>,
     ) -> Result<Self, BadChain> {
-        let mut vectors = Self {
-            all: Vec::new(),
-            start: 0,
-            bytes: 0,
-            _memory: Some(Arc::clone(memory)),
-        };
+        let mut vectors = Self::empty(Some(Arc::clone(memory)));
         for piece in pieces {
             let slice = memory.get_slice(piece.address, piece.length);
             let slice = slice.map_err(|_| BadChain::NotMemory {
@@ -46,24 +51,32 @@ impl Vectors {
             })?;
             vectors.push(slice.ptr_guard_mut().as_ptr().cast(), slice.len());
         }
+        vectors.cut();
         Ok(vectors)
     }
 
     /// `length` zeros, to write from.
     pub(super) fn zeros(length: u64) -> Self {
-        let mut vectors = Self {
-            all: Vec::new(),
-            start: 0,
-            bytes: 0,
-            _memory: None,
-        };
+        let mut vectors = Self::empty(None);
         let mut left = usize::try_from(length).unwrap_or(usize::MAX);
         while left > 0 {
             let now = left.min(ZEROS.len());
             vectors.push(ZEROS.as_ptr().cast_mut().cast(), now);
             left -= now;
         }
+        vectors.cut();
         vectors
+    }
+
+    fn empty(memory: Option<Arc<GuestMemoryMmap>>) -> Self {
+        Self {
+            all: Vec::new(),
+            start: 0,
+            end: 0,
+            beyond: 0,
+            bytes: 0,
+            _memory: memory,
+        }
     }
 
     fn push(&mut self, iov_base: *mut libc::c_void, iov_len: usize) {
@@ -76,14 +89,43 @@ impl Vectors {
         self.bytes
     }
 
-    /// Those that are left. Whoever gives them to the kernel has to keep these
+    /// Those of the next step. Whoever gives them to the kernel has to keep these
     /// vectors, as they are, until it has finished.
-    pub(super) fn left(&self) -> &[libc::iovec] {
-        self.all.get(self.start..).unwrap_or_default()
+    pub(super) fn step(&self) -> &[libc::iovec] {
+        self.all.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The first `count` bytes are done.
     pub(super) fn advance(&mut self, count: usize) {
+        self.mend();
+        self.drop_first(count);
+        self.cut();
+    }
+
+    /// The next step ends where it is long enough, in the middle of a piece maybe.
+    fn cut(&mut self) {
+        let mut room = MOST_AT_ONCE;
+        self.end = self.start;
+        while room > 0
+            && let Some(vector) = self.all.get_mut(self.end)
+        {
+            self.end += 1;
+            self.beyond = vector.iov_len.saturating_sub(room);
+            vector.iov_len -= self.beyond;
+            room -= vector.iov_len;
+        }
+    }
+
+    /// Takes back what [`Self::cut`] did.
+    fn mend(&mut self) {
+        let beyond = std::mem::take(&mut self.beyond);
+        let last = self.end.checked_sub(1);
+        if let Some(last) = last.and_then(|last| self.all.get_mut(last)) {
+            last.iov_len += beyond;
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) {
         let mut count = count.min(self.bytes);
         self.bytes -= count;
         while let Some(first) = self.all.get_mut(self.start) {
@@ -107,15 +149,46 @@ mod tests {
     use vm_memory::GuestAddress;
 
     fn total(vectors: &Vectors) -> usize {
-        vectors.left().iter().map(|vector| vector.iov_len).sum()
+        vectors.step().iter().map(|vector| vector.iov_len).sum()
+    }
+
+    /// Bytes of each step until all is done.
+    fn steps(mut vectors: Vectors) -> Vec<usize> {
+        let mut steps = Vec::new();
+        while vectors.bytes() > 0 {
+            let step = total(&vectors);
+            vectors.advance(step);
+            steps.push(step);
+        }
+        steps
     }
 
     #[test]
     fn zeros_have_the_length_that_was_asked_for() {
         for length in [0, 1, 65536, 65537, 32 << 20] {
             let vectors = Vectors::zeros(length);
-            assert_eq!(total(&vectors) as u64, length);
-            assert!(vectors.left().len() <= 512);
+            assert!(vectors.all.len() <= 512);
+            assert_eq!(steps(vectors).iter().sum::<usize>() as u64, length);
+        }
+    }
+
+    #[test]
+    fn a_step_is_no_longer_than_it_may_be() {
+        const MIB: usize = 1 << 20;
+        let memory = Arc::new(ram::allocate(64).unwrap());
+        for (lengths, expected) in [
+            (vec![MIB, MIB, MIB], vec![2 * MIB, MIB]),
+            (vec![5 * MIB], vec![2 * MIB, 2 * MIB, MIB]),
+            (vec![MIB, 4 * MIB + 7], vec![2 * MIB, 2 * MIB, MIB + 7]),
+            (vec![MIB; 126], vec![2 * MIB; 63]),
+        ] {
+            let pieces = lengths.iter().map(|length| Piece {
+                address: GuestAddress(1 << 20),
+                length: *length,
+                access: Access::Write,
+            });
+            let vectors = Vectors::new(&memory, pieces).unwrap();
+            assert_eq!(steps(vectors), expected);
         }
     }
 
@@ -134,7 +207,7 @@ mod tests {
             });
             let mut vectors = Vectors::new(&memory, pieces).unwrap();
             let addresses = |vectors: &Vectors| -> Vec<usize> {
-                let each = vectors.left().iter();
+                let each = vectors.step().iter();
                 each.flat_map(|v| (0..v.iov_len).map(|at| v.iov_base.addr() + at)).collect()
             };
             let mut model = addresses(&vectors);

@@ -10,6 +10,7 @@
 //! plugged is nowhere in the guest's address space.
 
 mod blocks;
+mod job;
 mod request;
 
 use std::borrow::Cow;
@@ -19,7 +20,8 @@ use virtio_bindings::bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use virtio_bindings::virtio_ids::VIRTIO_ID_MEM;
 use vm_memory::GuestMemoryMmap;
 
-use self::blocks::{Blocks, Range};
+use self::blocks::Blocks;
+use self::job::{Job, PORTION, Way};
 use self::request::{Answer, Asked, Request};
 use super::chain::Pieces;
 use super::device::{Device, DeviceError, Served, Start};
@@ -82,7 +84,16 @@ pub struct Mem {
 struct Running {
     ring: Ring,
     memory: GuestMemoryMmap,
+    under_way: Option<UnderWay>,
     _sources: Sources,
+}
+
+/// A request without an answer yet.
+struct UnderWay {
+    /// Of its chain.
+    head: u16,
+    asked: Asked,
+    job: Job,
 }
 
 impl Mem {
@@ -97,7 +108,7 @@ impl Mem {
         }
     }
 
-    /// Answers one request, if there is one.
+    /// Answers one request, if there is one, or does a portion of what it asks.
     fn answer_one(&mut self) -> Result<Served, virtio_queue::Error> {
         let Some(mut running) = self.running.take() else {
             return Ok(Served::Quiet);
@@ -108,90 +119,106 @@ impl Mem {
     }
 
     fn answer_with(&mut self, running: &mut Running) -> Result<Served, virtio_queue::Error> {
+        running.ring.acknowledge();
+        let under_way = match running.under_way.take() {
+            None => self.next(running)?,
+            under_way => under_way,
+        };
+        let Some(mut under_way) = under_way else {
+            return Ok(Served::Quiet);
+        };
         let Running { ring, memory, .. } = running;
-        ring.acknowledge();
+        let Some(answer) = self.go_on(&mut under_way.job) else {
+            running.under_way = Some(under_way);
+            ring.call_again();
+            return Ok(Served::Quiet);
+        };
+        let written = under_way.asked.answer(answer, memory);
+        ring.give_back(memory, under_way.head, written)?;
+        Ok(Served::ConfigRewritten)
+    }
+
+    fn next(&mut self, running: &mut Running) -> Result<Option<UnderWay>, virtio_queue::Error> {
+        let Running { ring, memory, .. } = running;
         let Some(chain) = ring.take(memory)? else {
             if ring.rearm(memory)? {
                 ring.call_again();
             }
-            return Ok(Served::Quiet);
+            return Ok(None);
         };
         let head = chain.head_index();
-        let written = match Asked::read(Pieces::of(chain, memory, MOST_PIECES), memory) {
-            Ok(asked) => asked.answer(self.carry_out(asked.request), memory),
+        match Asked::read(Pieces::of(chain, memory, MOST_PIECES), memory) {
+            Ok(asked) => {
+                let job = self.begin(asked.request);
+                Ok(Some(UnderWay { head, asked, job }))
+            }
             Err(error) => {
                 complaints::write(format_args!("request for memory is {error}"));
-                0
+                ring.give_back(memory, head, 0)?;
+                ring.show(memory)?;
+                ring.tell(memory)?;
+                ring.call_again();
+                Ok(None)
             }
-        };
-        ring.give_back(memory, head, written)?;
-        Ok(Served::ConfigRewritten)
+        }
     }
 
-    fn carry_out(&mut self, request: Request) -> Answer {
-        let answer = match request {
-            Request::Plug { address, count } => self.plug(address, count),
-            Request::Unplug { address, count } => self.unplug(address, count),
-            Request::UnplugAll => self.take_all(self.blocks.all()),
-            Request::State { address, count } => match self.blocks.range(address, count) {
-                Ok(blocks) => Answer::State(self.blocks.state(&blocks)),
-                Err(refusal) => Answer::Refused(refusal),
-            },
-            Request::Unknown => Answer::Refused(blocks::Refusal::Error),
-        };
-        self.target.has(self.blocks.plugged());
-        answer
-    }
-
-    fn plug(&mut self, address: u64, count: u16) -> Answer {
+    fn begin(&self, request: Request) -> Job {
         let wanted = self.target.wanted();
-        let allowed = self.blocks.range(address, count).and_then(|blocks| {
-            self.blocks.may_plug(&blocks, wanted)?;
-            Ok(blocks)
-        });
-        match allowed {
-            Ok(blocks) => self.give_all(blocks),
-            Err(refusal) => Answer::Refused(refusal),
-        }
-    }
-
-    fn unplug(&mut self, address: u64, count: u16) -> Answer {
-        let allowed = self.blocks.range(address, count).and_then(|blocks| {
-            self.blocks.may_unplug(&blocks)?;
-            Ok(blocks)
-        });
-        match allowed {
-            Ok(blocks) => self.take_all(blocks),
-            Err(refusal) => Answer::Refused(refusal),
-        }
-    }
-
-    /// All or none.
-    fn give_all(&mut self, blocks: Range) -> Answer {
-        for block in blocks.clone() {
-            if let Err(error) = self.host.plug(block) {
-                complaints::write(format_args!("no memory comes: {}", error::chain(&error)));
-                self.take_all(blocks.start..block);
-                return Answer::Busy;
+        let allowed = match request {
+            Request::Plug { address, count } => {
+                let blocks = self.blocks.range(address, count);
+                blocks.and_then(|blocks| {
+                    self.blocks.may_plug(&blocks, wanted)?;
+                    Ok(Job::new(Way::In, blocks))
+                })
             }
-            self.blocks.set(block, true);
-        }
-        Answer::Done
+            Request::Unplug { address, count } => {
+                let blocks = self.blocks.range(address, count);
+                blocks.and_then(|blocks| {
+                    self.blocks.may_unplug(&blocks)?;
+                    Ok(Job::new(Way::Out, blocks))
+                })
+            }
+            Request::UnplugAll => Ok(Job::new(Way::Out, self.blocks.all())),
+            Request::State { address, count } => {
+                let blocks = self.blocks.range(address, count);
+                blocks.map(|blocks| Job::done(Answer::State(self.blocks.state(&blocks))))
+            }
+            Request::Unknown => Err(blocks::Refusal::Error),
+        };
+        allowed.unwrap_or_else(|refusal| Job::done(Answer::Refused(refusal)))
     }
 
-    /// Those that are plugged.
-    fn take_all(&mut self, blocks: Range) -> Answer {
-        for block in blocks
-            .filter(|block| self.blocks.is_plugged(*block))
-            .collect::<Vec<_>>()
-        {
-            if let Err(error) = self.host.unplug(block) {
-                complaints::write(format_args!("no memory goes: {}", error::chain(&error)));
-                return Answer::Busy;
+    /// A portion of it. The answer, if it was the last one: all blocks come, or
+    /// none; those go that are plugged.
+    fn go_on(&mut self, job: &mut Job) -> Option<Answer> {
+        let mut room = PORTION;
+        while let Some(block) = job.left.next() {
+            if self.blocks.is_plugged(block) == (job.way == Way::In) {
+                continue;
             }
-            self.blocks.set(block, false);
+            if room == 0 {
+                job.left.start = block;
+                break;
+            }
+            room -= 1;
+            if let Err(error) = self.move_one(block, job.way) {
+                complaints::write(format_args!("memory stays: {}", error::chain(&error)));
+                job.give_up(block);
+            }
         }
-        Answer::Done
+        self.target.has(self.blocks.plugged());
+        job.left.is_empty().then_some(job.answer)
+    }
+
+    fn move_one(&mut self, block: usize, way: Way) -> Result<(), HostError> {
+        match way {
+            Way::In => self.host.plug(block)?,
+            Way::Out => self.host.unplug(block)?,
+        }
+        self.blocks.set(block, way == Way::In);
+        Ok(())
     }
 }
 
@@ -241,6 +268,7 @@ impl Device for Mem {
         self.running = Some(Running {
             ring,
             memory: start.memory,
+            under_way: None,
             _sources: sources,
         });
         Ok(())

@@ -65,10 +65,14 @@ struct Guest {
 
 impl Guest {
     fn new(host: Fake) -> Self {
+        Self::with_blocks(BLOCKS, host)
+    }
+
+    fn with_blocks(blocks: u64, host: Fake) -> Self {
         let target = Target::new().unwrap();
         let kept = Arc::clone(&target);
         let mut guest = Self {
-            mem: Mem::new(START, BLOCKS * BLOCK, kept, Box::new(host.clone())),
+            mem: Mem::new(START, blocks * BLOCK, kept, Box::new(host.clone())),
             target,
             host,
             driver: Driver::new(&memory(), 0, QUEUE_SIZE, true),
@@ -219,6 +223,79 @@ fn a_host_without_memory_gives_none_of_it() {
     assert!(guest.given().is_empty());
     assert_eq!(guest.ask(PLUG, 3, 2), (ACK, 0));
     assert_eq!(guest.target.there(), 2 * BLOCK);
+}
+
+/// Turns until a request has its answer, and the answer's type. Whatever else there
+/// is has its turn in between.
+fn turns(guest: &mut Guest, kind: u16, count: u16) -> (usize, u8) {
+    let bytes = guest.driver.place(&request(kind, START, count));
+    let answer = guest.driver.reserve(10);
+    guest
+        .driver
+        .offer(&[(bytes, Access::Read), (answer, Access::Write)]);
+    for turn in 1.. {
+        let before = guest.given().len();
+        guest.serve();
+        assert!(guest.given().len().abs_diff(before) <= PORTION);
+        if guest.driver.used().len() == 1 {
+            return (turn, guest.driver.read(answer)[0]);
+        }
+        assert!(guest.driver.kick.read().unwrap() > 0, "nobody calls");
+    }
+    unreachable!()
+}
+
+#[test]
+fn many_blocks_come_and_go_in_portions() {
+    let many = 3 * PORTION as u64 - 1;
+    let mut guest = Guest::with_blocks(10 * many, Fake::default());
+    guest.target.want(many * BLOCK);
+    let count = u16::try_from(many).unwrap();
+    assert_eq!(turns(&mut guest, PLUG, count), (3, ACK));
+    assert_eq!(guest.target.there(), many * BLOCK);
+    assert_eq!(turns(&mut guest, UNPLUG, count), (3, ACK));
+    assert_eq!(turns(&mut guest, PLUG, count), (3, ACK));
+    // Those that are not there cost nothing.
+    assert_eq!(turns(&mut guest, UNPLUG_ALL, 0), (3, ACK));
+    assert!(guest.given().is_empty());
+    assert_eq!(guest.target.there(), 0);
+}
+
+#[test]
+fn what_came_before_the_host_had_no_more_goes_in_portions_too() {
+    let many = 3 * PORTION;
+    let mut guest = Guest::with_blocks(
+        many as u64,
+        Fake {
+            refuses: Some(2 * PORTION),
+            ..Fake::default()
+        },
+    );
+    guest.target.want(many as u64 * BLOCK);
+    let count = u16::try_from(many).unwrap();
+    assert_eq!(turns(&mut guest, PLUG, count), (5, BUSY));
+    assert!(guest.given().is_empty());
+    assert_eq!(guest.target.there(), 0);
+}
+
+/// The next one asks what is there, or takes all out.
+#[test]
+fn a_reset_ends_what_is_under_way() {
+    let mut guest = Guest::with_blocks(100, Fake::default());
+    guest.target.want(100 * BLOCK);
+    let bytes = guest.driver.place(&request(PLUG, START, 100));
+    let answer = guest.driver.reserve(10);
+    guest
+        .driver
+        .offer(&[(bytes, Access::Read), (answer, Access::Write)]);
+    guest.serve();
+    guest.mem.stop().unwrap();
+    assert_eq!(guest.mem.serve(REQUESTS).unwrap(), Served::Quiet);
+    assert_eq!(guest.given().len(), PORTION);
+    guest.driver = Driver::new(&memory(), 1, QUEUE_SIZE, true);
+    guest.start();
+    assert_eq!(guest.ask(UNPLUG_ALL, 0, 0), (ACK, 0));
+    assert!(guest.given().is_empty());
 }
 
 #[test]

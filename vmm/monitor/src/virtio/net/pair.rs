@@ -12,6 +12,7 @@ use super::receive::{Manner, Pass, Receive};
 use super::tap::Tap;
 use super::transmit::Transmit;
 use super::vhost::VhostNetError;
+use crate::complaints;
 use crate::events::{Interest, Sources};
 use crate::virtio::ring::Ring;
 
@@ -110,7 +111,13 @@ impl Pair {
         match self.receive.serve(tap.fd())? {
             Pass::Drained | Pass::Enough => sources.resume(tap_source)?,
             Pass::Starved => sources.pause(tap_source)?,
-            Pass::Gone => {
+            // One that virtio's header has no words for, say. The others wait for
+            // the next turn, so that a flood of such packets comes in turns too.
+            Pass::Failed(errno) if tap.is_there() => {
+                complaints::write(format_args!("read a packet from a tap: {errno}: lost"));
+                sources.resume(tap_source)?;
+            }
+            Pass::Failed(_) => {
                 sources.pause(tap_source)?;
                 return Ok(Link::Down);
             }

@@ -28,8 +28,8 @@ pub(super) enum Pass {
     Starved,
     /// It was enough for once.
     Enough,
-    /// The tap gives no packets any more.
-    Gone,
+    /// A packet could not be read: the tap has dropped it, or is gone.
+    Failed(Errno),
 }
 
 /// A queue of buffers to receive into.
@@ -76,7 +76,7 @@ impl Receive {
             match self.buffers.vectors.read_from(tap) {
                 Ok(received) => self.deliver(received)?,
                 Err(Errno::EAGAIN | Errno::EINTR) => break Pass::Drained,
-                Err(_) => break Pass::Gone,
+                Err(errno) => break Pass::Failed(errno),
             }
         };
         self.ring.tell(&self.memory)?;

@@ -14,6 +14,7 @@ use std::os::fd::AsRawFd;
 use virtio_bindings::virtio_net as net;
 
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+nix::ioctl_write_ptr_bad!(tun_set_vnet_hdr_sz, libc::TUNSETVNETHDRSZ, libc::c_int);
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Where packets of the guest's go: nobody has that address.
@@ -235,6 +236,40 @@ fn a_tap_that_is_gone_takes_the_link_down_once() {
         guest.receive.kick.write(1).unwrap();
         assert_eq!(guest.device.serve(0).unwrap(), Served::Quiet);
     });
+}
+
+/// The host's kernel has dropped it. Here, because its header would be longer than
+/// all that the guest has room for.
+#[test]
+fn a_packet_that_cannot_be_read_is_lost_and_no_other() {
+    in_namespace(|| {
+        let tap = tap("t0", KIND).unwrap();
+        let other = tap.try_clone().unwrap();
+        let net = Net::new(&config(), vec![tap], Vec::new()).unwrap();
+        up("t0");
+        let host = host_socket("t0");
+        let mut guest = Guest::start(net, |offered| offered);
+        let region = guest.receive.reserve(70_000);
+        guest.receive.offer(&all(&[region], Access::Write));
+        set_header_size(&other, 1 << 20);
+        for _ in 0..3 {
+            nix::unistd::write(&host, &packet(MAC, 60)[HEADER..]).unwrap();
+            assert_eq!(guest.device.serve(2).unwrap(), Served::Quiet);
+        }
+        assert!(guest.is_quiet());
+        assert_eq!(guest.receive.used(), []);
+        set_header_size(&other, 12);
+        nix::unistd::write(&host, &packet(MAC, 99)[HEADER..]).unwrap();
+        guest.serve_until(|guest| guest.receive.used_index() > 0);
+        assert_eq!(guest.receive.used(), [(0, 12 + 99)]);
+        assert_eq!(guest.device.config()[6], 1, "the link is down");
+    });
+}
+
+#[allow(unsafe_code)] // TUNSETVNETHDRSZ.
+fn set_header_size(tap: &OwnedFd, size: libc::c_int) {
+    // SAFETY: the size outlives the call, and the descriptor is a tap's.
+    unsafe { tun_set_vnet_hdr_sz(tap.as_raw_fd(), &raw const size) }.unwrap();
 }
 
 #[test]

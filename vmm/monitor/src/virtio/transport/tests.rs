@@ -83,6 +83,7 @@ impl Device for Fake {
 
     fn stop(&mut self) -> Result<(), DeviceError> {
         self.told.lock().unwrap().stops += 1;
+        self.config[7] = b'r';
         Ok(())
     }
 }
@@ -373,6 +374,22 @@ fn the_configuration_can_be_written_in_any_width() {
     assert_eq!(writes[4], (255, vec![9]));
     let last = machine.read(register::CONFIG + 4).to_le_bytes()[3];
     assert_eq!(last, 0xaa, "what the device made of it");
+}
+
+#[test]
+fn the_next_driver_reads_what_the_device_made_of_a_reset() {
+    let mut machine = Machine::new();
+    machine.start();
+    machine
+        .transport
+        .write(register::CONFIG + 4, &[1; 4])
+        .unwrap();
+    let last = |machine: &Machine| machine.read(register::CONFIG + 4).to_le_bytes()[3];
+    assert_eq!(last(&machine), 0xaa);
+    let before = machine.read(register::CONFIG_GENERATION);
+    machine.write(register::STATUS, 0);
+    assert_eq!(last(&machine), b'r');
+    assert_ne!(machine.read(register::CONFIG_GENERATION), before);
 }
 
 #[test]

@@ -18,15 +18,15 @@ pub(super) fn perform(order: &Order) -> Result<usize, Errno> {
     let backing = order.backing.as_ref();
     match &order.work {
         Work::Read { vectors, offset } => {
-            let left = vectors.left();
+            let step = vectors.step();
             // SAFETY: each vector is guest memory, which stays mapped for as
             // long as the order is there, and where anybody may write at any
             // time.
             transferred(unsafe {
                 libc::preadv(
                     backing.as_raw_fd(),
-                    left.as_ptr(),
-                    count(left),
+                    step.as_ptr(),
+                    count(step),
                     signed(*offset),
                 )
             })
@@ -36,14 +36,14 @@ pub(super) fn perform(order: &Order) -> Result<usize, Errno> {
             offset,
             durable,
         } => {
-            let left = vectors.left();
+            let step = vectors.step();
             let flags = if *durable { libc::RWF_DSYNC } else { 0 };
             // SAFETY: as above; the kernel copes with what changes meanwhile.
             transferred(unsafe {
                 libc::pwritev2(
                     backing.as_raw_fd(),
-                    left.as_ptr(),
-                    count(left),
+                    step.as_ptr(),
+                    count(step),
                     signed(*offset),
                     flags,
                 )

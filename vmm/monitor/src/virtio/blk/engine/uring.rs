@@ -167,8 +167,8 @@ fn entry(order: &Order) -> squeue::Entry {
     let fd = types::Fd(order.backing.as_raw_fd());
     match &order.work {
         Work::Read { vectors, offset } => {
-            let left = vectors.left();
-            let read = opcode::Readv::new(fd, left.as_ptr(), count(left));
+            let step = vectors.step();
+            let read = opcode::Readv::new(fd, step.as_ptr(), count(step));
             read.offset(*offset).build()
         }
         Work::Write {
@@ -176,9 +176,9 @@ fn entry(order: &Order) -> squeue::Entry {
             offset,
             durable,
         } => {
-            let left = vectors.left();
+            let step = vectors.step();
             let flags = if *durable { libc::RWF_DSYNC } else { 0 };
-            let write = opcode::Writev::new(fd, left.as_ptr(), count(left));
+            let write = opcode::Writev::new(fd, step.as_ptr(), count(step));
             write.offset(*offset).rw_flags(flags).build()
         }
         Work::Clear { range, methods, .. } => {

@@ -208,12 +208,15 @@ fn buffers_in_crumbs_do_not_pile_up() {
 }
 
 #[test]
-fn a_closed_tap_is_gone() {
+fn what_cannot_be_read_is_told() {
     let mut machine = Machine::new(true, SIZE);
     machine.offer(&[LONGEST]);
     let file = std::fs::File::open("/").unwrap();
     let pass = machine.receive.serve(file.as_fd()).unwrap();
-    assert_eq!(pass, Pass::Gone);
+    assert_eq!(pass, Pass::Failed(Errno::EISDIR));
+    machine.wire.send(&packet(60, 0)).unwrap();
+    assert_eq!(machine.serve(), Pass::Starved);
+    assert_eq!(machine.driver.used(), [(0, 60)], "the buffers are as good");
 }
 
 #[test]
