@@ -40,6 +40,8 @@ fn program() -> Result<Program> {
     let program = Program::new(executable.display().to_string())
         .args(env::args().skip(1))
         .env("HOME", env::var("HOME").unwrap_or_default())
+        // No udev is there: device mapper's tools are to make the nodes of devices.
+        .env("DM_DISABLE_UDEV", "1")
         .within(LIMIT);
     let ours = env::vars().filter(|(name, _)| name.starts_with(PREFIX));
     Ok(ours.fold(program, |program, (name, value)| program.env(name, value)))
