@@ -80,11 +80,12 @@ e2e: build
 	$(tests) --test agent_guest
 	$(tests) --test containerd-1-7 --test containerd-2
 
-# With runc and with ours, on containerd VERSION (1.7 or 2); FOCUS names specs.
+# With runc and with ours, on containerd VERSION (1.7 or 2); FOCUS names specs. In a lab
+# (LAB=1), where all takes long, with ours alone.
 critest: build $(if $(LAB),lab-kernel)
 	tests/critest/images.py target/critest-images.tar
 	$(release)/bed up $(if $(LAB),--lab) --version $(or $(VERSION),2) -- $(abspath tests/critest/run.py) \
-		$(abspath target/critest-images.tar) $(abspath $(CRITEST)) $(if $(FOCUS),'$(FOCUS)')
+		$(if $(LAB),--alone) $(abspath target/critest-images.tar) $(abspath $(CRITEST)) $(if $(FOCUS),'$(FOCUS)')
 
 bench: build lab-kernel
 	$(release)/bed bench --picture target/pod-start.svg
