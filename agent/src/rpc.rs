@@ -276,6 +276,7 @@ impl Agent for Service {
         let delete = |sandbox: Arc<Sandbox>| async move {
             sandbox
                 .delete_process(&request.container_id, &request.exec_id)
+                .await
                 .map(empty)
         };
         self.run(delete).await

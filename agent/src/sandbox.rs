@@ -252,8 +252,9 @@ impl Sandbox {
     }
 
     /// Forgets an exec; a container's first process goes with the container.
-    pub(crate) fn delete_process(&self, container: &str, exec: &str) -> Result<()> {
-        self.container(container)?.delete_exec(&Id::new(exec)?)
+    pub(crate) async fn delete_process(&self, container: &str, exec: &str) -> Result<()> {
+        let container = self.container(container)?;
+        container.delete_exec(&Id::new(exec)?).await
     }
 
     pub(crate) fn signal(&self, request: &SignalProcessRequest) -> Result<()> {

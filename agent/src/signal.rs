@@ -13,6 +13,8 @@ const NUMBERS: std::ops::RangeInclusive<i32> = 1..=64;
 pub(crate) struct Signal(rustix::process::Signal);
 
 impl Signal {
+    pub(crate) const KILL: Self = Self(rustix::process::Signal::KILL);
+
     /// The signal of `number`.
     pub(crate) fn new(number: u32) -> Result<Self, AgentError> {
         let known = i32::try_from(number)
@@ -28,7 +30,7 @@ impl Signal {
     }
 
     pub(crate) fn is_kill(self) -> bool {
-        self.0 == rustix::process::Signal::KILL
+        self == Self::KILL
     }
 
     /// Sends it to the process behind `handle`.

@@ -112,13 +112,11 @@ impl From<ttrpc::Error> for Failure {
             ttrpc::Error::RpcStatus(status) => {
                 Self::new(Code::from_grpc(status.code()), status.message())
             }
-            ttrpc::Error::RemoteClosed | ttrpc::Error::LocalClosed | ttrpc::Error::Eof => {
-                Self::new(
-                    Code::Unavailable,
-                    "the connection to the guest's agent was closed",
-                )
-            }
-            other => Self::new(Code::Internal, other.to_string()),
+            // All else is of the connection: mostly it has ended.
+            lost => Self::new(
+                Code::Unavailable,
+                format!("the guest's agent cannot be asked: {lost}"),
+            ),
         }
     }
 }
@@ -137,11 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_connection_is_unavailable() {
-        assert_eq!(
-            Failure::from(ttrpc::Error::RemoteClosed).code,
-            Code::Unavailable
-        );
+    fn a_lost_connection_is_unavailable() {
+        for lost in [
+            ttrpc::Error::RemoteClosed,
+            ttrpc::Error::Socket("early eof".into()),
+            ttrpc::Error::Others("channel closed".into()),
+        ] {
+            assert_eq!(Failure::from(lost).code, Code::Unavailable);
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ use ttrpc::context::{self, Context};
 /// emulation seconds.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Characters of a failure that is told on: an error with all its causes is shorter.
+const LONGEST_MESSAGE: usize = 1024;
+
 /// The agent, after its hello.
 #[derive(Clone)]
 pub(crate) struct Agent {
@@ -43,7 +46,7 @@ impl Agent {
             protocol_version: PROTOCOL_VERSION,
             ..Default::default()
         };
-        let hello = agent.client.hello(deadline(), &request).await?;
+        let hello = ask(agent.client.hello(deadline(), &request)).await?;
         if hello.protocol_version == PROTOCOL_VERSION {
             return Ok((agent, hello));
         }
@@ -67,11 +70,9 @@ impl Agent {
     }
 
     pub(crate) async fn create_sandbox(&self, request: &CreateSandboxRequest) -> Result<()> {
-        self.client
-            .create_sandbox(deadline(), request)
+        ask(self.client.create_sandbox(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Has the guest take a disk, which is in `slot` or comes by itself.
@@ -81,10 +82,7 @@ impl Agent {
             serial: serial.to_owned(),
             ..Default::default()
         };
-        self.client
-            .attach_disk(deadline(), &request)
-            .await
-            .map_err(Failure::from)
+        ask(self.client.attach_disk(deadline(), &request)).await
     }
 
     /// Has the guest let go of a disk that nothing uses.
@@ -94,11 +92,9 @@ impl Agent {
             serial: serial.to_owned(),
             ..Default::default()
         };
-        self.client
-            .detach_disk(deadline(), &request)
+        ask(self.client.detach_disk(deadline(), &request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Has the guest's first `online` processors online, and no other one.
@@ -107,11 +103,9 @@ impl Agent {
             online,
             ..Default::default()
         };
-        self.client
-            .set_processors(deadline(), &request)
+        ask(self.client.set_processors(deadline(), &request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Waits until the guest uses `added_mib` more than it booted with;
@@ -122,11 +116,9 @@ impl Agent {
             patience_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
             ..Default::default()
         };
-        self.client
-            .await_memory(deadline(), &request)
+        ask(self.client.await_memory(deadline(), &request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Moves the guest's wall clock by so many nanoseconds; what it says then, in
@@ -136,35 +128,29 @@ impl Agent {
             by_ns,
             ..Default::default()
         };
-        let answer = self.client.adjust_clock(deadline(), &request).await?;
+        let answer = ask(self.client.adjust_clock(deadline(), &request)).await?;
         Ok(answer.wall_clock_ns)
     }
 
     /// Gives the guest's interfaces what the host's have now.
     pub(crate) async fn update_network(&self, request: &UpdateNetworkRequest) -> Result<()> {
-        self.client
-            .update_network(deadline(), request)
+        ask(self.client.update_network(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Has the guest's kernel keep huge pages for containers.
     pub(crate) async fn set_huge_pages(&self, request: &SetHugePagesRequest) -> Result<()> {
-        self.client
-            .set_huge_pages(deadline(), request)
+        ask(self.client.set_huge_pages(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Has the guest's kernel forget files that nobody uses.
     pub(crate) async fn forget_files(&self) -> Result<()> {
-        self.client
-            .forget_files(deadline(), &Empty::default())
+        ask(self.client.forget_files(deadline(), &Empty::default()))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn shutdown(&self, limit: Duration) {
@@ -176,71 +162,53 @@ impl Agent {
     }
 
     pub(crate) async fn create_container(&self, request: &CreateContainerRequest) -> Result<()> {
-        self.client
-            .create_container(deadline(), request)
+        ask(self.client.create_container(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn start_container(&self, id: &str) -> Result<()> {
-        self.client
-            .start_container(deadline(), &container(id))
+        ask(self.client.start_container(deadline(), &container(id)))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn delete_container(&self, id: &str) -> Result<()> {
-        self.client
-            .delete_container(deadline(), &container(id))
+        ask(self.client.delete_container(deadline(), &container(id)))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn pause_container(&self, id: &str) -> Result<()> {
-        self.client
-            .pause_container(deadline(), &container(id))
+        ask(self.client.pause_container(deadline(), &container(id)))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn resume_container(&self, id: &str) -> Result<()> {
-        self.client
-            .resume_container(deadline(), &container(id))
+        ask(self.client.resume_container(deadline(), &container(id)))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn update_container(&self, request: &UpdateContainerRequest) -> Result<()> {
-        self.client
-            .update_container(deadline(), request)
+        ask(self.client.update_container(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn stats(&self, id: &str) -> Result<ContainerStatsResponse> {
-        self.client
-            .container_stats(deadline(), &container(id))
-            .await
-            .map_err(Failure::from)
+        ask(self.client.container_stats(deadline(), &container(id))).await
     }
 
     pub(crate) async fn pids(&self, id: &str) -> Result<Vec<u32>> {
-        let answer = self
-            .client
-            .list_processes(deadline(), &container(id))
-            .await?;
+        let answer = ask(self.client.list_processes(deadline(), &container(id))).await?;
         Ok(answer.pids)
     }
 
     /// Guest pid of the new process.
     pub(crate) async fn exec(&self, request: &ExecProcessRequest) -> Result<u32> {
-        let answer = self.client.exec_process(deadline(), request).await?;
+        let answer = ask(self.client.exec_process(deadline(), request)).await?;
         Ok(answer.pid)
     }
 
@@ -250,45 +218,35 @@ impl Agent {
             exec_id: exec_id.to_owned(),
             ..Default::default()
         };
-        self.client
-            .delete_process(deadline(), &request)
+        ask(self.client.delete_process(deadline(), &request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn signal(&self, request: &SignalProcessRequest) -> Result<()> {
-        self.client
-            .signal_process(deadline(), request)
+        ask(self.client.signal_process(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     pub(crate) async fn resize(&self, request: &ResizeTerminalRequest) -> Result<()> {
-        self.client
-            .resize_terminal(deadline(), request)
+        ask(self.client.resize_terminal(deadline(), request))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Has the guest copy a volume that has changed.
     pub(crate) async fn refresh_volume(&self, volume: &CopiedVolume) -> Result<()> {
-        self.client
-            .refresh_volume(deadline(), volume)
+        ask(self.client.refresh_volume(deadline(), volume))
             .await
             .map(drop)
-            .map_err(Failure::from)
     }
 
     /// Everything that happens unasked, until the guest is gone.
     pub(crate) async fn events(&self) -> Result<ClientStreamReceiver<Event>> {
         let forever = Context::default();
-        self.client
-            .events(forever, &Empty::default())
-            .await
-            .map_err(Failure::from)
+        let events = self.client.events(forever, &Empty::default()).await;
+        events.map_err(failure)
     }
 }
 
@@ -299,10 +257,83 @@ fn container(id: &str) -> ContainerRequest {
     }
 }
 
+async fn ask<T>(call: impl Future<Output = ttrpc::Result<T>>) -> Result<T> {
+    ask_within(TIMEOUT, call).await
+}
+
+async fn ask_within<T>(limit: Duration, call: impl Future<Output = ttrpc::Result<T>>) -> Result<T> {
+    let answered = tokio::time::timeout(limit, call).await;
+    answered.map_err(|_| silent(limit))?.map_err(failure)
+}
+
+fn silent(limit: Duration) -> Failure {
+    let seconds = limit.as_secs();
+    Failure::new(
+        Code::DeadlineExceeded,
+        format!("the agent in the guest did not answer within {seconds} s"),
+    )
+}
+
+/// The guest's words: they are read on terminals, and may be of any length.
+fn failure(error: ttrpc::Error) -> Failure {
+    let Failure { code, message } = Failure::from(error);
+    let message = message.chars().filter(|c| !c.is_control());
+    Failure::new(code, message.take(LONGEST_MESSAGE).collect::<String>())
+}
+
+/// The agent is told to give up too, later than we do: its word would be another.
 fn deadline() -> Context {
-    timeout(TIMEOUT)
+    timeout(TIMEOUT + Duration::from_secs(1))
 }
 
 fn timeout(limit: Duration) -> Context {
     context::with_duration(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    fn agent() -> (Agent, UnixStream) {
+        let (ours, guests) = UnixStream::pair().unwrap();
+        (Agent::unchecked(ours), guests)
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_unavailable() {
+        let (agent, mut guest) = agent();
+        let pending = agent.forget_files();
+        let ends = async {
+            let _ = guest.read_u8().await;
+            drop(guest);
+        };
+        let (pending, ()) = tokio::join!(pending, ends);
+        assert_eq!(pending.unwrap_err().code, Code::Unavailable);
+        // The connection's task may not have seen all of its end.
+        for _ in 0..100 {
+            let later = agent.forget_files().await.unwrap_err();
+            assert_eq!(later.code, Code::Unavailable, "{later}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_does_not_answer_is_said_to() {
+        let (agent, _guest) = agent();
+        let nothing = Empty::default();
+        let call = agent.client.forget_files(deadline(), &nothing);
+        let failure = ask_within(Duration::ZERO, call).await.unwrap_err();
+        assert_eq!(failure.code, Code::DeadlineExceeded);
+        assert!(failure.message.ends_with("within 0 s"), "{failure}");
+    }
+
+    #[test]
+    fn the_guests_words_are_cut_and_cleaned() {
+        let said = "\x1b[2J\n".to_owned() + &"x".repeat(4 << 20);
+        let told = failure(Failure::new(Code::NotFound, said).into());
+        assert_eq!(told.code, Code::NotFound);
+        assert!(told.message.starts_with("[2Jxx"), "{told}");
+        assert_eq!(told.message.len(), LONGEST_MESSAGE);
+    }
 }

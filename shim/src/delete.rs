@@ -1,11 +1,13 @@
 //! `delete`: containerd runs it when a shim is gone, orderly or not. What the
 //! server's guards could not take away is taken away here.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -16,7 +18,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
 use crate::sandbox::RunDir;
-use crate::{host_cgroup, spec};
+use crate::{host_cgroup, spec, start};
 
 /// How long a server may take to end a connection that is of no use.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -48,8 +50,9 @@ pub(crate) fn delete(flags: &Flags) -> anyhow::Result<()> {
 /// The processes died with the server (their parent-death signal), mounts
 /// with its namespace, taps with their descriptors: files are left.
 fn clean(flags: &Flags, id: &str) {
+    let bundle = Path::new(&flags.bundle);
     // Without a readable configuration the state directory is the default.
-    let loaded = Loaded::read(&config::default_path());
+    let loaded = Loaded::read(&config_path(bundle));
     let config = loaded.unwrap_or_else(|_| Loaded::defaults()).config();
     let run_dir = RunDir::path_of(&config.state_dir, &flags.namespace, id);
     let address = socket_address(&flags.address, &flags.namespace, id);
@@ -59,10 +62,19 @@ fn clean(flags: &Flags, id: &str) {
     if !is_served(socket) {
         let _ = fs::remove_file(socket);
         RunDir::remove_path(&run_dir);
-        if let Ok(spec) = spec::read(Path::new(&flags.bundle)) {
+        if let Ok(spec) = spec::read(bundle) {
             host_cgroup::remove(&spec);
         }
     }
+}
+
+/// What the server of `bundle` was started with.
+fn config_path(bundle: &Path) -> PathBuf {
+    let written = fs::read(bundle.join(start::CONFIG_PATH_FILE));
+    written.map_or_else(
+        |_| config::default_path(),
+        |path| OsString::from_vec(path).into(),
+    )
 }
 
 /// Whether a server lives at `socket`.

@@ -31,6 +31,7 @@ mod log;
 mod machine;
 mod mountinfo;
 mod network;
+mod oom_score;
 mod pod;
 mod process;
 mod role;

@@ -10,6 +10,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
@@ -168,7 +170,14 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Killed here, and not where it is reaped: this thread may have to wait for the
+    /// process to be out of the pod's control group, before it does anything else.
     fn drop(&mut self) {
+        let pid = self.pid.try_into().ok().filter(|pid| *pid > 0);
+        // Its number is nobody else's as long as it is not reaped.
+        if let Some(pid) = pid.filter(|_| self.ended.borrow().is_none()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         self.kill.notify_one();
     }
 }
@@ -274,6 +283,18 @@ mod tests {
         let process = sh("sleep 1000");
         process.kill().await;
         assert!(!Path::new(&format!("/proc/{}", process.pid())).exists());
+    }
+
+    #[tokio::test]
+    async fn dropped_it_dies_while_this_thread_waits() {
+        let process = sh("sleep 1000");
+        let stat = format!("/proc/{}/stat", process.pid());
+        drop(process);
+        // A zombie: it is reaped when this thread has time again.
+        let dead = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "));
+        while !dead() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -16,7 +17,10 @@ use containerd_shim::{Flags, socket_address};
 
 use crate::containerd::StartRequest;
 use crate::role::Role;
-use crate::{serve, spec};
+use crate::{oom_score, serve, spec};
+
+/// In the bundle of whom the server was started for.
+pub(crate) const CONFIG_PATH_FILE: &str = "kata-mshv-config-path";
 
 /// Starts the server of the pod that `flags.id` is in, or finds it.
 pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
@@ -39,6 +43,9 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
             .unwrap_or_else(config::default_path);
         // Refused here, a typo is an error that containerd shows.
         Loaded::read(&config_path)?;
+        // `delete` is not told it: containerd runs that without the handler's options.
+        fs::write(CONFIG_PATH_FILE, config_path.as_os_str().as_bytes())
+            .context("write into the bundle where the configuration is")?;
         spawn(flags, &request, &address, &config_path)?;
     }
     // containerd 1.x finds the shim by this file when it has been restarted.
@@ -102,8 +109,16 @@ fn spawn(
     command
         .fd_mappings(vec![mapping])
         .context("hand the socket to the server")?;
-    command.spawn().context("start the shim's server")?;
+    let server = command.spawn().context("start the shim's server")?;
+    before_containerd(server.id());
     Ok(())
+}
+
+/// Has the kernel end it sooner than containerd, whose score this process has.
+fn before_containerd(server: u32) {
+    let ours = oom_score::of(std::process::id());
+    // A server with containerd's is better than none.
+    let _ = ours.and_then(|ours| oom_score::set(server, (ours + 1).min(1000)));
 }
 
 fn listen(path: &Path) -> anyhow::Result<UnixListener> {

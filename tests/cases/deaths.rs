@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
@@ -15,7 +15,8 @@ use crate::harness::{cases, patient};
 use crate::pod::{ContainerSpec, pod};
 
 cases![
-    vm: of_the_vmm, of_the_fs_device, of_the_vsock_device, of_the_shim;
+    vm: of_the_vmm, of_the_fs_device, of_the_vsock_device, of_the_shim,
+    of_a_shim_with_a_folder_of_its_own;
     built_in: of_a_vmm_that_made_a_forbidden_call
 ];
 
@@ -53,6 +54,26 @@ async fn of_a_vmm_that_made_a_forbidden_call(bed: &Bed) -> Result<()> {
 /// Nobody is left to tell why: containerd sees it, and cleans up by `delete`.
 async fn of_the_shim(bed: &Bed) -> Result<()> {
     death(bed, |pids| pids.shim, Signal::SIGKILL, &[]).await
+}
+
+/// `delete` looks where the handler's configuration says, which nobody tells it.
+async fn of_a_shim_with_a_folder_of_its_own(bed: &Bed) -> Result<()> {
+    let state = bed.layout.scratch("state");
+    let changed = bed.configure("state_dir", state.display().to_string())?;
+    let pod = pod("elsewhere").run(bed).await?;
+    let folder = state.join("k8s.io").join(&pod.id);
+    let pids = pod.record_in(&state)?.pids;
+    let shim = i32::try_from(pids.shim).context("a pid is an i32")?;
+    kill(Pid::from_raw(shim), Signal::SIGKILL).context("kill the shim")?;
+    gone(pids.vmm).await?;
+    pod.remove().await?;
+    drop(changed);
+    let deadline = Instant::now() + patient(SOON);
+    while folder.exists() {
+        ensure!(Instant::now() < deadline, "{} stays", folder.display());
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Ends the process that `which` names by `signal`; `words` are in what the

@@ -15,7 +15,8 @@ cases![
     vm: every_process_is_in_it,
     containers_follow_its_limit,
     figures_of_the_sandbox_are_the_groups,
-    one_without_room_for_a_vm_is_refused;
+    one_without_room_for_a_vm_is_refused,
+    the_class_is_that_of_the_containers;
     vm with Disk: page_cache_stays_within_its_limit
 ];
 
@@ -256,4 +257,27 @@ fn hand_down(root: &Path) -> io::Result<()> {
         .map(|name| format!("+{name}"))
         .collect();
     fs::write(root.join("kubepods/cgroup.subtree_control"), all.join(" "))
+}
+
+/// Whom the host's kernel ends first is told by each container: the VM is as dear as
+/// its dearest.
+async fn the_class_is_that_of_the_containers(bed: &Bed) -> Result<()> {
+    let pod = pod("classed").run(bed).await?;
+    let pids = pod.record()?.pids;
+    let score = |pid: u32| -> Result<i32> {
+        let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?;
+        Ok(text.trim().parse()?)
+    };
+    let containerd = score(bed.containerd_pid().context("containerd runs")?)?;
+    assert_eq!(score(pids.shim)?, (containerd + 1).min(1000));
+    let spec = |name, value| ContainerSpec::idle(name).oom_score(value);
+    let _cheap = spec("cheap", 900).start(&pod).await?;
+    assert_eq!(score(pids.vmm)?, 900);
+    let dear = spec("dear", 600).start(&pod).await?;
+    for pid in [pids.vmm, pids.fs, pids.vsock] {
+        assert_eq!(score(pid)?, 600);
+    }
+    dear.remove().await?;
+    assert_eq!(score(pids.vmm)?, 900);
+    pod.remove().await
 }

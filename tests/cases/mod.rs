@@ -35,6 +35,7 @@ mod snapshotters;
 mod stop;
 mod streams;
 mod tuning;
+mod unanswered;
 mod user_namespace;
 mod volumes;
 mod written;
@@ -80,6 +81,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         volumes::CASES,
         driver::CASES,
         deaths::CASES,
+        unanswered::CASES,
         errors::CASES,
         many::CASES,
     ];

@@ -3,12 +3,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use protocol::Id;
 use protocol::agent::CreateContainerRequest;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::birth::Birth;
 use super::exec::Execs;
@@ -92,7 +92,8 @@ fn settle(id: Id, cgroup: Cgroup, birth: Birth, services: Arc<Services>) -> Arc<
         cgroup,
         process: birth.process,
         started: birth.started,
-        state: Mutex::new(State::Created),
+        state: watch::Sender::new(State::Created),
+        killed: watch::Sender::new(false),
         turn: tokio::sync::Mutex::new(Some(birth.launch)),
         execs: Execs::default(),
     });
@@ -119,7 +120,7 @@ impl Container {
     }
 
     fn stop(&self) {
-        let mut state = self.lock();
-        *state = state.after(Action::Exit).unwrap_or(*state);
+        self.state
+            .send_modify(|state| *state = state.after(Action::Exit).unwrap_or(*state));
     }
 }

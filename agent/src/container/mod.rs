@@ -14,11 +14,13 @@ mod stats;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use oci_spec::runtime::{LinuxResources, Spec};
 use protocol::agent::ContainerStatsResponse;
 use protocol::{Failure, Id};
+use tokio::sync::watch;
 
 pub(crate) use cgroup::{Cgroup, CgroupError};
 pub(crate) use create::create;
@@ -36,6 +38,9 @@ use launch::Launch;
 
 type Result<T, E = AgentError> = std::result::Result<T, E>;
 
+/// How long a deletion waits for the end of what was killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A container and its processes.
 pub(crate) struct Container {
     id: Id,
@@ -43,7 +48,9 @@ pub(crate) struct Container {
     cgroup: Cgroup,
     process: Process,
     started: Started,
-    state: Mutex<State>,
+    state: watch::Sender<State>,
+    /// Whether the host wants it to end, or takes it for ended.
+    killed: watch::Sender<bool>,
     /// One change of state at a time; with it the first process's start, until
     /// it has happened.
     turn: tokio::sync::Mutex<Option<Launch>>,
@@ -71,11 +78,25 @@ impl Container {
         self.release()
             .map_err(|error| AgentError::Io("start the container", error))?;
         launch.executed().await?;
-        if self.started.poststart {
-            self.run_hooks(Stage::Poststart).await?;
+        if self.started.poststart
+            && let Err(error) = self.run_poststart().await
+        {
+            // As runc does: nobody takes it for started.
+            self.killed.send_replace(true);
+            self.kill();
+            return Err(error);
         }
         self.set_state(next);
         Ok(())
+    }
+
+    /// A hook may never end: one that was killed does not wait for it.
+    async fn run_poststart(&self) -> Result<()> {
+        let mut killed = self.killed.subscribe();
+        tokio::select! {
+            run = self.run_hooks(Stage::Poststart) => Ok(run?),
+            _ = killed.wait_for(|killed| *killed) => Err(AgentError::Finished),
+        }
     }
 
     /// The first process waits for a connection to its socket.
@@ -133,6 +154,9 @@ impl Container {
     /// Sends `signal` to its first process, or to every process it has.
     pub(crate) fn signal(&self, signal: Signal, all: bool) -> Result<()> {
         self.after(Action::Signal)?;
+        if signal.is_kill() {
+            self.killed.send_replace(true);
+        }
         match (all, signal.is_kill()) {
             (false, _) => self.process.signal(signal)?,
             (true, true) => self.cgroup.kill()?,
@@ -158,8 +182,10 @@ impl Container {
         self.process.resize(columns, rows)
     }
 
-    /// Frees what it held in the guest. To be called once, when it has stopped.
+    /// Frees what it held in the guest. To be called once, when it has stopped, was
+    /// killed or has never run.
     pub(crate) async fn delete(&self) -> Result<()> {
+        self.end().await;
         let _turn = self.turn.lock().await;
         self.after(Action::Delete)?;
         if self.started.poststop
@@ -171,6 +197,23 @@ impl Container {
         self.cgroup.remove().await?;
         remove_files(&self.id)
             .map_err(|error| AgentError::Io("remove the container's files", error))
+    }
+
+    /// Waits for the end of one that was killed, and sees to it for one that has
+    /// never run.
+    async fn end(&self) {
+        let unused = *self.state.borrow() == State::Created;
+        if unused {
+            self.killed.send_replace(true);
+            self.kill();
+        }
+        let killed = *self.killed.borrow();
+        if killed {
+            let mut state = self.state.subscribe();
+            let stopped = state.wait_for(|state| *state == State::Stopped);
+            // What lives on is refused its deletion.
+            let _ = tokio::time::timeout(PATIENCE, stopped).await;
+        }
     }
 
     /// Kills whatever is left of it, whatever its state.
@@ -191,7 +234,7 @@ impl Container {
 
     /// The state after `action`, or why there is none.
     fn after(&self, action: Action) -> Result<State> {
-        let state = *self.lock();
+        let state = *self.state.borrow();
         state.after(action).ok_or_else(|| AgentError::State {
             id: self.id.clone(),
             state,
@@ -201,14 +244,11 @@ impl Container {
 
     /// Its first process may have ended meanwhile; nothing follows on that.
     fn set_state(&self, state: State) {
-        let mut now = self.lock();
-        if *now != State::Stopped {
-            *now = state;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.send_modify(|now| {
+            if *now != State::Stopped {
+                *now = state;
+            }
+        });
     }
 }
 

@@ -136,14 +136,12 @@ fn step_aside(
     found: &[(u32, &Interface)],
     class: &Path,
 ) -> Result<(), NetworkError> {
-    for (index, _) in found {
-        let name = present_name(*index, class)?;
-        let taken = found
-            .iter()
-            .any(|(other, wanted)| other != index && wanted.name == name);
-        if taken {
+    for (name, index) in present(class)?.0 {
+        let ours = found.iter().any(|(one, _)| *one == index);
+        let anothers = |(other, wanted): &(u32, &Interface)| *other != index && wanted.name == name;
+        if ours && found.iter().any(anothers) {
             let mut link = LinkMessage::default();
-            link.header.index = *index;
+            link.header.index = index;
             link.attributes
                 .push(LinkAttribute::IfName(format!("link{index}")));
             netlink
@@ -234,16 +232,6 @@ fn index_of(link: &Path) -> Result<u32, NetworkError> {
         what: "interface index",
         text: text.clone(),
     })
-}
-
-fn present_name(index: u32, class: &Path) -> Result<String, NetworkError> {
-    let entries = std::fs::read_dir(class).map_err(|e| NetworkError::Read(class.into(), e))?;
-    for entry in entries.flatten() {
-        if index_of(&entry.path())? == index {
-            return Ok(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    Err(NetworkError::NoSuchInterface(index.to_string()))
 }
 
 fn read(path: PathBuf) -> Result<String, NetworkError> {

@@ -58,23 +58,17 @@ pub(crate) fn configure(
 ) -> Result<(), NetworkError> {
     let mut netlink = Netlink::open().map_err(named("open a netlink socket"))?;
     interface::loopback_up(&mut netlink)?;
-    if request.interfaces.is_empty() {
+    let interfaces = &request.network.interfaces;
+    if interfaces.is_empty() {
         return Ok(());
     }
-    let links = interface::find_all(&mut netlink, &request.interfaces, devices)?;
+    let links = interface::find_all(&mut netlink, interfaces, devices)?;
     // Some say what an interface does as soon as it is up.
     request.network_sysctls.iter().for_each(set);
-    for wanted in &request.interfaces {
+    for wanted in interfaces {
         interface::bring_up(&mut netlink, links.index(&wanted.name)?, wanted)?;
     }
-    let state = NetworkState {
-        interfaces: request.interfaces.clone(),
-        routes: request.routes.clone(),
-        rules: request.rules.clone(),
-        neighbours: request.neighbours.clone(),
-        ..Default::default()
-    };
-    add(&mut netlink, &links, &state)?;
+    add(&mut netlink, &links, &request.network)?;
     if let Some(wanted) = request.loopback.as_ref() {
         loopback::open(&mut netlink, links.index(&wanted.interface)?, wanted)?;
     }
@@ -89,48 +83,69 @@ pub(crate) fn update(request: &UpdateNetworkRequest, devices: &Path) -> Result<(
     // Twice: an interface that loses its last address loses its routes, and what
     // stands in the way now may be what has to go.
     let _ = add(&mut netlink, &links, &request.present);
-    remove(&mut netlink, &links, &request.gone)?;
-    add(&mut netlink, &links, &request.present)
+    let removed = remove(&mut netlink, &links, &request.gone);
+    add(&mut netlink, &links, &request.present).and(removed)
 }
 
-/// Adds what is not there.
+/// Adds what is not there. One that is refused keeps none of the others away.
 fn add(netlink: &mut Netlink, links: &Links, state: &NetworkState) -> Result<(), NetworkError> {
+    let mut all = FirstError::default();
     for wanted in &state.interfaces {
-        let index = links.index(&wanted.name)?;
         for cidr in &wanted.addresses {
-            address::add(netlink, index, cidr)?;
+            let index = links.index(&wanted.name);
+            all.see(index.and_then(|index| address::add(netlink, index, cidr)));
         }
     }
     for route in route::in_working_order(&state.routes) {
-        route::add(netlink, links, route)?;
+        all.see(route::add(netlink, links, route));
     }
     for wanted in &state.rules {
-        rule::add(netlink, wanted)?;
+        all.see(rule::add(netlink, wanted));
     }
     for wanted in &state.neighbours {
-        neighbour::add(netlink, links.index(&wanted.interface)?, wanted)?;
+        let index = links.index(&wanted.interface);
+        all.see(index.and_then(|index| neighbour::add(netlink, index, wanted)));
     }
-    Ok(())
+    all.0
 }
 
 /// Takes away what is there.
 fn remove(netlink: &mut Netlink, links: &Links, state: &NetworkState) -> Result<(), NetworkError> {
+    let mut all = FirstError::default();
     for gone in &state.neighbours {
-        neighbour::remove(netlink, links.index(&gone.interface)?, gone)?;
+        let index = links.index(&gone.interface);
+        all.see(index.and_then(|index| neighbour::remove(netlink, index, gone)));
     }
     for gone in &state.rules {
-        rule::remove(netlink, gone)?;
+        all.see(rule::remove(netlink, gone));
     }
     for gone in &state.routes {
-        route::remove(netlink, links, gone)?;
+        all.see(route::remove(netlink, links, gone));
     }
     for gone in &state.interfaces {
-        let index = links.index(&gone.name)?;
         for cidr in &gone.addresses {
-            address::remove(netlink, index, cidr)?;
+            let index = links.index(&gone.name);
+            all.see(index.and_then(|index| address::remove(netlink, index, cidr)));
         }
     }
-    Ok(())
+    all.0
+}
+
+/// Of several steps that are all taken.
+struct FirstError(Result<(), NetworkError>);
+
+impl Default for FirstError {
+    fn default() -> Self {
+        Self(Ok(()))
+    }
+}
+
+impl FirstError {
+    fn see(&mut self, step: Result<(), NetworkError>) {
+        if self.0.is_ok() {
+            self.0 = step;
+        }
+    }
 }
 
 /// What the host's kernel has and this one has not is no reason for a pod not to

@@ -69,7 +69,7 @@ pub(crate) async fn set_up(
     let own = namespaces::make(request, helpers).await?;
     if own {
         let net = namespaces::open(Namespace::Network).map_err(PodError::Enter)?;
-        network::hand_over(&request.interfaces, &net)?;
+        network::hand_over(&request.network.interfaces, &net)?;
         let set_up = |devices: &Path| set_up_namespaces(request, devices);
         namespaces::inside(set_up).map_err(PodError::Enter)??;
     } else {

@@ -2,6 +2,7 @@
 
 use protocol::Code;
 use protocol::agent::{AdjustClockRequest, Empty, Stdio};
+use serde_json::json;
 
 use crate::pod::{Pod, container, context};
 use crate::spec;
@@ -93,6 +94,63 @@ async fn a_container_that_was_never_started_can_be_killed_and_deleted() {
     let spec = spec::container(spec::shell("exit 0"));
     pod.create("c", &spec, Stdio::new()).await.unwrap();
     pod.signal("c", "", 9, false).await.unwrap();
+    assert_eq!(pod.exit("c", "").await.status, 137);
+    pod.delete("c").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_container_that_was_never_started_ends_with_its_deletion() {
+    let mut pod = Pod::boot().await;
+    let spec = spec::container(spec::shell("exit 0"));
+    pod.create("c", &spec, Stdio::new()).await.unwrap();
+    pod.delete("c").await.unwrap();
+    assert_eq!(pod.exit("c", "").await.status, 137);
+    let (_, _, status) = pod.output_of("c", &spec).await;
+    assert_eq!(status, 0, "the id is free");
+}
+
+/// It is not told to have ended when its deletion comes.
+#[tokio::test]
+async fn a_deletion_waits_for_what_was_killed() {
+    let mut pod = Pod::boot().await;
+    pod.run("c", spec::shell("sleep 1000")).await;
+    let sleeper = spec::process(&["sleep", "500"]);
+    pod.exec("c", "e", &sleeper, Stdio::new()).await.unwrap();
+    pod.signal("c", "e", 9, false).await.unwrap();
+    let exec = pod.process("c", "e");
+    pod.agent.delete_process(context(), &exec).await.unwrap();
+    assert_eq!(pod.exit("c", "e").await.status, 137);
+
+    pod.signal("c", "", 9, true).await.unwrap();
+    pod.delete("c").await.unwrap();
+    assert_eq!(pod.exit("c", "").await.status, 137);
+}
+
+#[tokio::test]
+async fn a_container_whose_poststart_hook_fails_is_ended() {
+    let mut pod = Pod::boot().await;
+    let mut spec = spec::container(spec::shell("sleep 1000"));
+    spec["hooks"] = json!({"poststart": [{"path": "/nosuch"}]});
+    pod.create("c", &spec, Stdio::new()).await.unwrap();
+    pod.start("c").await.unwrap_err();
+    assert_eq!(pod.exit("c", "").await.status, 137);
+    pod.delete("c").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_poststart_hook_does_not_keep_what_is_killed() {
+    let mut pod = Pod::boot().await;
+    let mut spec = spec::container(spec::shell("sleep 1000"));
+    let busybox = "/image/rootfs/bin/busybox";
+    spec["hooks"] = json!({"poststart": [{"path": busybox, "args": ["sleep", "1000"]}]});
+    pod.create("c", &spec, Stdio::new()).await.unwrap();
+    let agent = pod.agent.clone();
+    let request = container("c");
+    let start = tokio::spawn(async move { agent.start_container(context(), &request).await });
+    // Its program runs, and the hook does.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    pod.signal("c", "", 9, true).await.unwrap();
+    start.await.unwrap().unwrap_err();
     assert_eq!(pod.exit("c", "").await.status, 137);
     pod.delete("c").await.unwrap();
 }

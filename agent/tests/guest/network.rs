@@ -30,23 +30,38 @@ fn route(destination: &str, gateway: &str, family: Family) -> Route {
     }
 }
 
+fn network(interfaces: Vec<Interface>, routes: Vec<Route>) -> NetworkState {
+    NetworkState {
+        interfaces,
+        routes,
+        ..Default::default()
+    }
+}
+
+fn neighbour() -> Neighbour {
+    Neighbour {
+        address: "10.0.2.99".to_owned(),
+        hardware_address: "02:00:00:00:00:99".to_owned(),
+        interface: "net1".to_owned(),
+        ..Default::default()
+    }
+}
+
 #[tokio::test]
 async fn the_network_is_the_pods() {
     let mut request = sandbox();
-    request.interfaces = vec![interface()];
     // The way to the gateway comes after the route that needs it.
-    request.routes = vec![
+    let routes = vec![
         route("", "10.0.2.2", Family::FAMILY_IPV4),
         route("10.0.2.2/32", "", Family::FAMILY_IPV4),
         route("fd00::/64", "", Family::FAMILY_IPV6),
         route("", "fd00::2", Family::FAMILY_IPV6),
     ];
-    request.neighbours = vec![Neighbour {
-        address: "10.0.2.99".to_owned(),
-        hardware_address: "02:00:00:00:00:99".to_owned(),
-        interface: "net1".to_owned(),
-        ..Default::default()
-    }];
+    request.network = Some(NetworkState {
+        neighbours: vec![neighbour()],
+        ..network(vec![interface()], routes)
+    })
+    .into();
     let shape = Shape {
         network: Some(ADDRESS),
         ..Shape::default()
@@ -79,26 +94,21 @@ async fn the_network_is_the_pods() {
 #[tokio::test]
 async fn the_network_becomes_what_the_host_says() {
     let mut request = sandbox();
-    request.interfaces = vec![interface()];
-    request.routes = vec![
+    let routes = vec![
         route("10.0.2.0/24", "", Family::FAMILY_IPV4),
         route("", "10.0.2.2", Family::FAMILY_IPV4),
     ];
+    request.network = Some(network(vec![interface()], routes.clone())).into();
     let shape = Shape {
         network: Some(ADDRESS),
         ..Shape::default()
     };
-    let mut pod = Pod::boot_with(shape, request.clone()).await;
+    let mut pod = Pod::boot_with(shape, request).await;
     let mut now = interface();
     now.addresses = vec!["10.0.2.16/32".to_owned()];
-    let state = |interfaces, routes| NetworkState {
-        interfaces,
-        routes,
-        ..Default::default()
-    };
     let mut update = UpdateNetworkRequest {
-        gone: Some(state(request.interfaces, vec![])).into(),
-        present: Some(state(vec![now], request.routes)).into(),
+        gone: Some(network(vec![interface()], vec![])).into(),
+        present: Some(network(vec![now], routes)).into(),
         ..Default::default()
     };
     // Again: what is gone already is no error.
@@ -117,10 +127,12 @@ async fn the_network_becomes_what_the_host_says() {
     // The kernel had taken it with the last address.
     assert!(stdout.contains("default via 10.0.2.2 dev net1"), "{stdout}");
 
-    update.present = Some(state(
-        vec![],
-        vec![route("", "10.9.9.9", Family::FAMILY_IPV4)],
-    ))
+    // What cannot be keeps nothing else away.
+    let impossible = route("", "10.9.9.9", Family::FAMILY_IPV4);
+    update.present = Some(NetworkState {
+        neighbours: vec![neighbour()],
+        ..network(vec![], vec![impossible])
+    })
     .into();
     let refused = pod.agent.update_network(context(), &update).await;
     let refused = refused.unwrap_err().to_string();
@@ -128,6 +140,10 @@ async fn the_network_becomes_what_the_host_says() {
         refused.contains("add route default through net1"),
         "{refused}"
     );
+    let (stdout, _, _) = pod
+        .output_of("d", &spec::container(spec::shell("ip neigh")))
+        .await;
+    assert!(stdout.contains("10.0.2.99 dev net1"), "{stdout}");
 }
 
 fn sysctl(name: &str, value: &str) -> Sysctl {
@@ -141,7 +157,7 @@ fn sysctl(name: &str, value: &str) -> Sysctl {
 #[tokio::test]
 async fn settings_of_the_network_are_the_hosts_and_the_pods_win() {
     let mut request = sandbox();
-    request.interfaces = vec![interface()];
+    request.network = Some(network(vec![interface()], vec![])).into();
     request.network_sysctls = vec![
         sysctl("net/ipv4/conf/all/forwarding", "1"),
         sysctl("net/ipv4/conf/net1/forwarding", "0"),
@@ -175,11 +191,11 @@ async fn the_network_reaches_out() {
         listener.accept().unwrap().0.write_all(b"hello\n").unwrap();
     });
     let mut request = sandbox();
-    request.interfaces = vec![interface()];
-    request.routes = vec![
+    let routes = vec![
         route("10.0.2.2/32", "", Family::FAMILY_IPV4),
         route("", "10.0.2.2", Family::FAMILY_IPV4),
     ];
+    request.network = Some(network(vec![interface()], routes)).into();
     let shape = Shape {
         network: Some(ADDRESS),
         ..Shape::default()

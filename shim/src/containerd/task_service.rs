@@ -285,7 +285,7 @@ fn state_response(request: StateRequest, snapshot: Snapshot) -> StateResponse {
 
 fn status(state: State) -> Status {
     match state {
-        State::Creating | State::Created | State::Starting => Status::CREATED,
+        State::Creating | State::Abandoned | State::Created | State::Starting => Status::CREATED,
         State::Running => Status::RUNNING,
         State::Paused => Status::PAUSED,
         State::Stopped => Status::STOPPED,

@@ -15,13 +15,22 @@ use crate::agent::Agent;
 /// Who changes something mostly changes several things.
 const SETTLES: Duration = Duration::from_millis(50);
 
+/// How often, and after how long, a guest is told again that has not taken all. What
+/// it refuses then waits for the next change.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Tells that something has changed; the state tells what.
 pub(crate) struct Changes {
     handle: Handle,
     events: Events,
     links: Vec<Link>,
-    /// As the guest has it.
+    /// All that the guest may have.
+    had: NetworkState,
+    /// What the last request said.
     told: NetworkState,
+    /// How often in a row the guest has not taken it.
+    refused: u32,
 }
 
 impl Changes {
@@ -36,22 +45,45 @@ impl Changes {
             handle,
             events,
             links,
+            had: told.clone(),
             told,
+            refused: 0,
         }
     }
 
-    /// The next one; `None` when there will be no more.
+    /// The next one, or the last one again; `None` when there will be no more.
     pub(super) async fn next(&mut self) -> Option<Result<UpdateNetworkRequest, NetworkError>> {
         loop {
-            self.events.next().await?;
-            tokio::time::sleep(SETTLES).await;
-            while self.events.next().now_or_never().flatten().is_some() {}
+            tokio::select! {
+                event = self.events.next() => {
+                    event?;
+                    self.settle().await;
+                }
+                () = again(self.refused) => {}
+            }
             match self.read().await {
-                Ok(state) if state == self.told => {}
+                Ok(state) if state == self.told && self.refused == 0 => {}
                 Ok(state) => return Some(Ok(self.update(state))),
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// The guest has what it was told.
+    pub(super) fn taken(&mut self) {
+        self.had = self.told.clone();
+        self.refused = 0;
+    }
+
+    /// The guest has some of it.
+    pub(super) fn refused(&mut self) {
+        self.had = either(&self.had, &self.told);
+        self.refused = self.refused.saturating_add(1);
+    }
+
+    async fn settle(&mut self) {
+        tokio::time::sleep(SETTLES).await;
+        while self.events.next().now_or_never().flatten().is_some() {}
     }
 
     async fn read(&self) -> Result<NetworkState, NetworkError> {
@@ -60,13 +92,45 @@ impl Changes {
     }
 
     fn update(&mut self, present: NetworkState) -> UpdateNetworkRequest {
-        let gone = gone(&self.told, &present);
+        let gone = gone(&self.had, &present);
         self.told = present.clone();
         UpdateNetworkRequest {
             gone: Some(gone).into(),
             present: Some(present).into(),
             ..Default::default()
         }
+    }
+}
+
+/// When what was `refused` so often in a row is to be told again.
+async fn again(refused: u32) {
+    match refused {
+        1..=TRIES => tokio::time::sleep(PAUSE * refused).await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// What is in one of them, or in both.
+fn either(one: &NetworkState, other: &NetworkState) -> NetworkState {
+    let NetworkState {
+        mut interfaces,
+        mut routes,
+        mut rules,
+        mut neighbours,
+        ..
+    } = other.clone();
+    let gone = gone(one, other);
+    let addressed = gone.interfaces.into_iter();
+    interfaces.extend(addressed.filter(|interface| !interface.addresses.is_empty()));
+    routes.extend(gone.routes);
+    rules.extend(gone.rules);
+    neighbours.extend(gone.neighbours);
+    NetworkState {
+        interfaces,
+        routes,
+        rules,
+        neighbours,
+        ..Default::default()
     }
 }
 
@@ -106,11 +170,17 @@ pub(crate) async fn follow(mut changes: Changes, agent: Agent) {
         };
         match agent.update_network(&request).await {
             Err(failure) if failure.code == Code::Unavailable => return,
-            Err(failure) => tracing::warn!(
-                error = failure.message,
-                "the guest does not have all of the pod's network"
-            ),
-            Ok(()) => tracing::info!("the guest's network was changed as the pod's was"),
+            Err(failure) => {
+                changes.refused();
+                tracing::warn!(
+                    error = failure.message,
+                    "the guest does not have all of the pod's network"
+                );
+            }
+            Ok(()) => {
+                changes.taken();
+                tracing::info!("the guest's network was changed as the pod's was");
+            }
         }
     }
 }
@@ -159,5 +229,31 @@ mod tests {
             ]
         );
         assert_eq!(gone.routes, [route("10.9.0.0/16")]);
+    }
+
+    /// Of addresses and routes.
+    fn state(addresses: &[&str], routes: &[&str]) -> NetworkState {
+        NetworkState {
+            interfaces: vec![interface("eth0", addresses)],
+            routes: routes
+                .iter()
+                .map(|destination| route(destination))
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_a_guest_may_have_goes_when_it_is_no_more() {
+        let had = state(&["10.0.0.2/24"], &["10.8.0.0/16"]);
+        let refused = state(&["10.0.0.3/24"], &["10.9.0.0/16"]);
+        let mut may_have = either(&had, &refused);
+        // The same again adds nothing.
+        may_have = either(&may_have, &refused);
+        assert_eq!(may_have.interfaces.len(), 2, "{may_have}");
+        let gone = gone(&may_have, &state(&[], &["10.7.0.0/16"]));
+        let addresses: Vec<_> = gone.interfaces.iter().flat_map(|i| &i.addresses).collect();
+        assert_eq!(addresses, ["10.0.0.3/24", "10.0.0.2/24"]);
+        assert_eq!(gone.routes, [route("10.9.0.0/16"), route("10.8.0.0/16")]);
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use protocol::agent::UpdateNetworkRequest;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -136,11 +137,14 @@ async fn what_comes_and_goes_later_is_told() {
     namespace.ip(&["address", "add", "10.77.0.6/24", "dev", "eth0"]);
     namespace.ip(&["route", "add", "blackhole", "10.99.0.0/16"]);
     namespace.ip(&["address", "del", "10.88.0.5/16", "dev", "eth0"]);
+    let addresses_gone = |update: &UpdateNetworkRequest| -> Vec<_> {
+        let interfaces = update.gone.interfaces.iter();
+        interfaces.flat_map(|i| i.addresses.clone()).collect()
+    };
     let mut gone = Vec::new();
     let present = loop {
         let update = changes.next().await.unwrap().unwrap();
-        let interfaces = &update.gone.interfaces;
-        gone.extend(interfaces.iter().flat_map(|i| i.addresses.clone()));
+        gone.extend(addresses_gone(&update));
         if !gone.is_empty() {
             break update.present.unwrap();
         }
@@ -155,4 +159,13 @@ async fn what_comes_and_goes_later_is_told() {
         destinations.contains(&&"10.99.0.0/16".to_owned()),
         "{present}"
     );
+
+    // Without another change.
+    changes.refused();
+    let again = changes.next().await.unwrap().unwrap();
+    assert_eq!(addresses_gone(&again), ["10.88.0.5/16"]);
+    changes.taken();
+    namespace.ip(&["route", "del", "blackhole", "10.99.0.0/16"]);
+    let next = changes.next().await.unwrap().unwrap();
+    assert!(addresses_gone(&next).is_empty(), "{next}");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::{Code, Failure, Id};
+use tokio::time::Instant;
 
 use super::process::Process;
 use super::stand_in::StandIn;
@@ -18,6 +19,10 @@ pub(super) struct Container {
     pub(super) execs: BTreeMap<Id, Exec>,
     /// Of one that is in the guest with others.
     pub(super) stand_in: Option<StandIn>,
+    /// `oom_score_adj` of one whose memory the VM's is.
+    pub(super) oom_score: Option<i32>,
+    /// When the guest first refused to delete it.
+    pub(super) refused: Option<Instant>,
 }
 
 /// A process that was added to a container.
@@ -41,6 +46,8 @@ impl Container {
             init,
             execs: BTreeMap::new(),
             stand_in: None,
+            oom_score: None,
+            refused: None,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::role::Role;
 use crate::sandbox::{Plan, Sandbox, boot};
 use crate::share::RootfsMount;
 use crate::sizing::Limits;
-use crate::spec::{self, GuestSpec};
+use crate::spec::{self, GuestSpec, SpecError};
 use crate::stdio::{ProcessIo, StdioPaths};
 
 /// What containerd asks for.
@@ -30,6 +30,12 @@ pub(crate) struct CreateRequest {
     pub(crate) rootfs: Vec<RootfsMount>,
     pub(crate) stdio: StdioPaths,
 }
+
+/// A container's VM, and the streams of one that is in it.
+type Built = (Arc<Sandbox>, Option<ProcessIo>);
+
+/// What the guest is told of a container, and what of the share is for it.
+type Shown = (GuestSpec, Vec<String>);
 
 impl Pod {
     /// Creates a container; the host pid that stands for it.
@@ -41,21 +47,49 @@ impl Pod {
             pod.etc.complete(&mut spec);
         }
         self.enter(&id, &role, &request)?;
+        self.take_oom_score(&id, &spec);
         let built = self.build(&id, &role, &spec, &request).await;
-        match built {
-            Ok((sandbox, io)) => self.created(&id, &request, &sandbox, io),
-            Err(failure) => {
-                self.lock().containers.remove(&id);
-                if role == Role::Lone {
-                    self.stop().await;
-                }
-                Err(failure)
-            }
+        self.settle(&id, &role, &request, built).await
+    }
+
+    /// Takes what was built for created, or undoes it.
+    pub(super) async fn settle(
+        &self,
+        id: &Id,
+        role: &Role,
+        request: &CreateRequest,
+        built: Result<Built, Failure>,
+    ) -> Result<u32, Failure> {
+        let created = built.and_then(|(sandbox, io)| self.created(id, request, &sandbox, io));
+        if created.is_err() {
+            self.undo(id, role).await;
         }
+        created
+    }
+
+    /// Takes away what there is of a container that is not to be: its creation has
+    /// failed, or was abandoned.
+    async fn undo(&self, id: &Id, role: &Role) {
+        match (self.sandbox(), role) {
+            (Ok(_), Role::Sandbox | Role::Lone) => self.stop().await,
+            (Ok(sandbox), Role::Member { .. }) => {
+                // The guest may have built it even where its answer came too late.
+                if let Err(failure) = self.forget_in_guest(&sandbox, id).await {
+                    tracing::warn!(%id, %failure, "undo the creation of a container");
+                }
+            }
+            (Err(_), _) => {}
+        }
+        self.remove(&mut self.lock(), id);
     }
 
     /// Takes the id, so that nobody else creates it meanwhile.
-    fn enter(&self, id: &Id, role: &Role, request: &CreateRequest) -> Result<(), Failure> {
+    pub(super) fn enter(
+        &self,
+        id: &Id,
+        role: &Role,
+        request: &CreateRequest,
+    ) -> Result<(), Failure> {
         let mut inner = self.lock();
         if inner.containers.contains_key(id) {
             let text = format!("container {id} exists already");
@@ -89,7 +123,7 @@ impl Pod {
         role: &Role,
         spec: &Spec,
         request: &CreateRequest,
-    ) -> Result<(Arc<Sandbox>, Option<ProcessIo>), Failure> {
+    ) -> Result<Built, Failure> {
         let sandbox = match role {
             Role::Sandbox | Role::Lone => self.boot(id, spec, *role == Role::Lone).await?,
             Role::Member { .. } => self.sandbox()?,
@@ -119,20 +153,22 @@ impl Pod {
     }
 
     async fn boot(&self, id: &Id, spec: &Spec, lone: bool) -> Result<Arc<Sandbox>, Failure> {
-        let booted = self.try_boot(id, spec, lone).await;
+        let booted = self.try_boot(id, spec, lone).await.map(Arc::new);
+        self.boot_ended(booted.as_ref().ok());
+        let sandbox = booted?;
+        if let Err(stopped) = self.sandbox() {
+            sandbox.stop().await;
+            return Err(stopped);
+        }
+        self.watch(&sandbox);
+        Ok(sandbox)
+    }
+
+    /// A VM that was stopped before it was there stays so.
+    pub(super) fn boot_ended(&self, sandbox: Option<&Arc<Sandbox>>) {
         let mut inner = self.lock();
-        match booted {
-            Ok(sandbox) => {
-                let sandbox = Arc::new(sandbox);
-                inner.vm = Vm::Up(Arc::clone(&sandbox));
-                drop(inner);
-                self.watch(&sandbox);
-                Ok(sandbox)
-            }
-            Err(failure) => {
-                inner.vm = Vm::Absent;
-                Err(failure)
-            }
+        if matches!(inner.vm, Vm::Booting) {
+            inner.vm = sandbox.map_or(Vm::Absent, |up| Vm::Up(Arc::clone(up)));
         }
     }
 
@@ -176,6 +212,7 @@ impl Pod {
             stdio: request.stdio.clone(),
             pid,
         });
+        inner.apply_oom_score();
         Ok(pid)
     }
 }
@@ -190,7 +227,7 @@ async fn create_in_guest(
 ) -> Result<ProcessIo, Failure> {
     let built = try_create_in_guest(sandbox, id, spec, target, request).await;
     if built.is_err() {
-        sandbox.share().remove(id.as_str());
+        sandbox.hide(id).await;
         sandbox.release_volumes(id).await;
     }
     built
@@ -208,22 +245,31 @@ async fn try_create_in_guest(
     let begin = Instant::now();
     let mut spec = spec.clone();
     attach_volumes(sandbox, id, &mut spec).await?;
-    let guest = spec::for_guest(
-        &spec,
-        id,
-        Path::new(&request.bundle),
-        &request.rootfs,
-        &mut sandbox.share(),
-    )
-    .map_err(|e| failure(&e))?;
+    let (guest, paths) = show(sandbox, id, spec, request).await?;
     let kept = sandbox.huge_pages().await;
     let checked = guest.volumes.check_huge_pages(&kept);
     checked.map_err(|e| failure(&e))?;
     sandbox.span("rootfs", begin);
     let begin = Instant::now();
-    create_with_volumes(sandbox, id, guest, target, &io).await?;
+    create_with_volumes(sandbox, id, (guest, paths), target, &io).await?;
     sandbox.span("container create", begin);
     Ok(io)
+}
+
+/// Shows the guest the container's files: what it is told of them, and their paths in
+/// the share.
+async fn show(
+    sandbox: &Sandbox,
+    id: &Id,
+    spec: Spec,
+    request: &CreateRequest,
+) -> Result<Shown, Failure> {
+    let (id, bundle, rootfs) = (id.clone(), request.bundle.clone(), request.rootfs.clone());
+    let shown = sandbox.share(move |share| {
+        let guest = spec::for_guest(&spec, &id, Path::new(&bundle), &rootfs, share)?;
+        Ok((guest, share.paths(id.as_str())))
+    });
+    shown.await.map_err(|e: SpecError| failure(&e))
 }
 
 /// Has the agent build the container. Where kubelet has changed a volume while the
@@ -231,7 +277,7 @@ async fn try_create_in_guest(
 async fn create_with_volumes(
     sandbox: &Sandbox,
     id: &Id,
-    guest: GuestSpec,
+    (guest, share_paths): Shown,
     target: Option<Id>,
     io: &ProcessIo,
 ) -> Result<(), Failure> {
@@ -251,7 +297,7 @@ async fn create_with_volumes(
         processes_of: target.map(|id| id.to_string()).unwrap_or_default(),
         copied_volumes: copied()?,
         memory_volumes: volumes.memory.clone(),
-        share_paths: sandbox.share().paths(id.as_str()),
+        share_paths,
         ..Default::default()
     };
     loop {

@@ -1,22 +1,28 @@
 //! Forgetting what has ended, and freeing what it held.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::agent::SignalProcessRequest;
-use protocol::{Code, Failure};
+use protocol::{Code, Failure, Id};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::container::Container;
 use super::lookup::Target;
 use super::process::Process;
+use super::sigkill::hears;
 use super::state::{State, Step};
+use super::watch::KILLED;
 use super::{Exit, Pod};
 use crate::containerd::Event;
+use crate::sandbox::Sandbox;
 
 /// How long output may still be on its way after the exit.
 const DRAIN: Duration = Duration::from_secs(2);
-/// How long a created process may take to die unused.
-const DEATH: Duration = Duration::from_secs(5);
-const SIGKILL: u32 = 9;
+/// How long a creation may take to end that was abandoned: as long as the VM's does.
+const UNDONE: Duration = Duration::from_secs(60);
+/// How long a guest may refuse to delete a container. containerd asks again and again; a
+/// process that waits for a slow disk is gone one of these times.
+const REFUSAL: Duration = Duration::from_secs(90);
 
 /// What is left of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +31,23 @@ pub(crate) struct Deleted {
     pub(crate) exit: Exit,
 }
 
+impl Deleted {
+    /// Nobody was told of it.
+    fn never_was() -> Self {
+        Self {
+            pid: 0,
+            exit: Exit::now(KILLED),
+        }
+    }
+}
+
 impl Pod {
-    /// Deletes a stopped process.
+    /// Deletes a stopped process, one that was never started, or a container that is
+    /// still being created.
     pub(crate) async fn delete(&self, target: &Target) -> Result<Deleted, Failure> {
+        if let Some(undone) = self.with_process(target, Process::abandon)? {
+            return await_undone(target, undone).await;
+        }
         self.with_process(target, |process| process.check(Step::Delete))??;
         match &target.exec_id {
             Some(_) => self.delete_exec(target).await,
@@ -36,19 +56,16 @@ impl Pod {
     }
 
     async fn delete_exec(&self, target: &Target) -> Result<Deleted, Failure> {
-        let (io, ran) =
+        let (io, started) =
             self.with_process(target, |p| (p.disconnect(), p.state() == State::Stopped))?;
         if let Some(io) = io {
             io.drain(DRAIN).await;
-            // Without its VM there is nothing to forget in it.
-            if let (true, Ok(sandbox)) = (ran, self.sandbox()) {
-                ignore_unknown(
-                    sandbox
-                        .agent
-                        .delete_process(target.id.as_str(), &target.exec_id_or_empty())
-                        .await,
-                )?;
-            }
+        }
+        // Without its VM there is nothing to forget in it. The guest may know even one
+        // whose start has failed.
+        if let (true, Ok(sandbox)) = (started, self.sandbox()) {
+            let (id, exec_id) = (target.id.as_str(), target.exec_id_or_empty());
+            ignore_unknown(sandbox.agent.delete_process(id, &exec_id).await)?;
         }
         let mut inner = self.lock();
         let container = inner.container(&target.id)?;
@@ -70,8 +87,7 @@ impl Pod {
             self.stop().await;
         }
         let mut inner = self.lock();
-        let removed: Option<Container> = inner.containers.remove(&target.id);
-        let container = removed.ok_or_else(|| {
+        let container = self.remove(&mut inner, &target.id).ok_or_else(|| {
             Failure::new(
                 Code::NotFound,
                 format!("container {} does not exist", target.id),
@@ -81,37 +97,54 @@ impl Pod {
     }
 
     async fn delete_in_guest(&self, target: &Target, created: bool) -> Result<(), Failure> {
-        let Ok(sandbox) = self.sandbox() else {
+        // Without its VM there is nothing to forget in it.
+        if self.sandbox().is_err() {
             return Ok(());
-        };
+        }
         if created {
-            self.end_unused(target).await?;
+            self.end(target).await?;
         }
         if let Some(io) = self.with_process(target, |process| process.disconnect())? {
             io.drain(DRAIN).await;
         }
-        ignore_unknown(sandbox.agent.delete_container(target.id.as_str()).await)?;
-        sandbox.share().remove(target.id.as_str());
-        sandbox.release_volumes(&target.id).await;
-        self.dismiss(&sandbox, &target.id).await;
+        // It may have been lost meanwhile.
+        let Ok(sandbox) = self.sandbox() else {
+            return Ok(());
+        };
+        self.forget_in_guest(&sandbox, &target.id).await
+    }
+
+    /// Has the guest delete a container, and takes back what was shown to it.
+    pub(super) async fn forget_in_guest(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        id: &Id,
+    ) -> Result<(), Failure> {
+        let deleted = ignore_unknown(sandbox.agent.delete_container(id.as_str()).await);
+        if let Err(failure) = deleted {
+            return self.refused(sandbox, id, failure).await;
+        }
+        sandbox.hide(id).await;
+        sandbox.release_volumes(id).await;
+        self.dismiss(sandbox, id).await;
         Ok(())
     }
 
-    /// Ends a container that was created and never started.
-    async fn end_unused(&self, target: &Target) -> Result<(), Failure> {
-        let mut exit = self.with_process(target, |process| process.watch_exit())?;
-        let message = SignalProcessRequest {
-            container_id: target.id.to_string(),
-            signal: SIGKILL,
-            all: true,
-            ..Default::default()
+    /// The guest has not deleted a container. One that does not answer at all, or
+    /// refuses for too long, loses its VM.
+    async fn refused(&self, sandbox: &Sandbox, id: &Id, failure: Failure) -> Result<(), Failure> {
+        let now = Instant::now();
+        let first = *self.lock().container(id)?.refused.get_or_insert(now);
+        let reason = match hears(sandbox, id).await {
+            Err(silence) => format!("deleting container {id}: {failure}, and then: {silence}"),
+            Ok(()) if now - first >= REFUSAL => {
+                let seconds = REFUSAL.as_secs();
+                format!("the guest has not deleted container {id} for {seconds} s: {failure}")
+            }
+            Ok(()) => return Err(failure),
         };
-        ignore_unknown(self.sandbox()?.agent.signal(&message).await)?;
-        let ended = tokio::time::timeout(DEATH, exit.wait_for(Option::is_some)).await;
-        ended.map(drop).map_err(|_| {
-            let text = format!("container {} did not end when killed", target.id);
-            Failure::new(Code::DeadlineExceeded, text)
-        })
+        self.give_up(sandbox, &reason).await;
+        Ok(())
     }
 
     /// To be called with the state locked.
@@ -128,6 +161,19 @@ impl Pod {
             exit,
         }
     }
+}
+
+/// Waits for the end of a creation that was abandoned: the process is forgotten then.
+async fn await_undone(
+    target: &Target,
+    mut undone: watch::Receiver<Option<Exit>>,
+) -> Result<Deleted, Failure> {
+    let undone = tokio::time::timeout(UNDONE, undone.wait_for(Option::is_some)).await;
+    undone.map(|_| Deleted::never_was()).map_err(|_| {
+        let id = &target.id;
+        let text = format!("{id} is still being created; it goes when that has ended");
+        Failure::new(Code::DeadlineExceeded, text)
+    })
 }
 
 /// What the agent does not know any more is as good as deleted.

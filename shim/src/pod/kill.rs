@@ -5,7 +5,9 @@ use protocol::{Code, Failure};
 
 use super::Pod;
 use super::lookup::Target;
+use super::sigkill::SIGKILL;
 use super::state::State;
+use super::watch::end;
 
 /// Signals of Linux: 1 to 64.
 const SIGNALS: std::ops::RangeInclusive<u32> = 1..=64;
@@ -14,7 +16,6 @@ const SIGNALS: std::ops::RangeInclusive<u32> = 1..=64;
 const SIGHUP: u32 = 1;
 const SIGINT: u32 = 2;
 const SIGQUIT: u32 = 3;
-const SIGKILL: u32 = 9;
 const SIGTERM: u32 = 15;
 const ENDING: [u32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM];
 
@@ -37,7 +38,13 @@ impl Pod {
         }
         match self.with_process(target, |process| process.state())? {
             State::Stopped => Err(Failure::new(Code::NotFound, "process already finished")),
-            _ if self.in_guest(&target.id)? => self.kill_in_guest(target, signal, all).await,
+            state if self.in_guest(&target.id)? => {
+                let first = target.exec_id.is_none() && state.is_created();
+                match signal {
+                    SIGKILL if first => self.kill_surely(target, all).await,
+                    _ => self.kill_in_guest(target, signal, all).await,
+                }
+            }
             _ => self.kill_sandbox(signal).await,
         }
     }
@@ -58,7 +65,7 @@ impl Pod {
             return Ok(());
         }
         if let Some(sandbox) = self.take_vm("it was stopped") {
-            sandbox.stop().await;
+            end(&sandbox).await;
         }
         self.all_exited(128 + signal);
         Ok(())

@@ -13,7 +13,12 @@
 //! does its work, and takes the step; events are sent under the lock, so that
 //! containerd hears of steps in the order in which they were taken. Operations
 //! run in tasks of their own: a client that goes away does not leave one half
-//! done.
+//! done. A container that is deleted while it is created is undone by its
+//! creation.
+//!
+//! The guest may be slow, hang or lie. Whatever it does, what is killed has ended
+//! after a while: at the latest with the VM, which is taken from it then
+//! (`sigkill`).
 
 mod container;
 mod create;
@@ -23,10 +28,13 @@ mod exec;
 mod kill;
 mod ledger;
 mod lookup;
+mod oom_score;
 mod pause;
 mod process;
 mod query;
 mod room;
+mod shutdown;
+mod sigkill;
 mod stand_in;
 mod start;
 mod state;
@@ -75,6 +83,8 @@ struct Shared {
     inner: Mutex<Inner>,
     events: mpsc::UnboundedSender<Event>,
     over: Notify,
+    /// A container was forgotten.
+    removed: Notify,
     /// What the VM has room for. Held while that changes.
     ledger: AsyncMutex<Ledger>,
     /// The sandbox, where it is no task of containerd's.
@@ -108,21 +118,10 @@ impl Pod {
             inner: Mutex::new(inner),
             events,
             over: Notify::new(),
+            removed: Notify::new(),
             ledger: AsyncMutex::default(),
             described: OnceLock::new(),
         }))
-    }
-
-    /// Waits until the shim is to end.
-    pub(crate) async fn over(&self) {
-        self.0.over.notified().await;
-    }
-
-    /// Ends the shim when there is nothing left for it to do, or `now`.
-    pub(crate) fn shutdown(&self, now: bool) {
-        if now || self.lock().containers.is_empty() {
-            self.0.over.notify_one();
-        }
     }
 
     /// Ends the VM, whatever is still in it.
@@ -138,6 +137,10 @@ impl Pod {
             Vm::Up(sandbox) => Some(sandbox),
             Vm::Absent | Vm::Booting | Vm::Gone(_) => None,
         }
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.lock().vm, Vm::Gone(_))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -99,6 +99,11 @@ impl Process {
         Ok(())
     }
 
+    /// Has its creation undo it, if it is being created; what tells when it is forgotten.
+    pub(crate) fn abandon(&mut self) -> Option<watch::Receiver<Option<Exit>>> {
+        self.step(Step::Abandon).ok().map(|()| self.watch_exit())
+    }
+
     /// Whether the step could be taken.
     pub(crate) fn check(&self, step: Step) -> Result<(), Failure> {
         self.after(step).map(drop)

@@ -29,6 +29,7 @@ impl Pod {
         match started {
             Ok(pid) => self.started(target, pid),
             Err(failure) => {
+                self.end_unstarted(&sandbox, target).await;
                 self.with_process(target, |process| process.never_ran(NOT_STARTED))?;
                 Err(failure)
             }

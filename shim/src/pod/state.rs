@@ -6,6 +6,8 @@
 pub(crate) enum State {
     /// Being built in the guest.
     Creating,
+    /// The same, and deleted already.
+    Abandoned,
     /// Built, or for an exec: described. Not running.
     Created,
     /// Its start was asked for.
@@ -21,6 +23,7 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     CreateDone,
+    Abandon,
     Start,
     StartDone,
     StartFailed,
@@ -30,11 +33,14 @@ pub(crate) enum Step {
     Delete,
 }
 
-use State::{Created, Creating, Paused, Running, Starting, Stopped};
+use State::{Abandoned, Created, Creating, Paused, Running, Starting, Stopped};
 
 /// Every step there is: from, by, to. What is not here is refused.
 const TABLE: &[(State, Step, State)] = &[
     (Creating, Step::CreateDone, Created),
+    // Its creation undoes it, which cannot be stopped half way.
+    (Creating, Step::Abandon, Abandoned),
+    (Abandoned, Step::Abandon, Abandoned),
     (Created, Step::Start, Starting),
     (Starting, Step::StartDone, Running),
     (Starting, Step::StartFailed, Stopped),
@@ -58,10 +64,16 @@ impl State {
             .map(|(_, _, to)| *to)
     }
 
+    /// Whether the guest has it.
+    pub(crate) fn is_created(self) -> bool {
+        !matches!(self, Creating | Abandoned)
+    }
+
     /// For an error's text: "the container is {}".
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Creating => "still being created",
+            Abandoned => "being created, but was deleted meanwhile",
             Created => "created but not started",
             Starting => "starting",
             Running => "running",
@@ -98,6 +110,9 @@ mod tests {
         assert_eq!(Running.after(Step::Delete), None);
         assert_eq!(Paused.after(Step::Pause), None);
         assert_eq!(Stopped.after(Step::Start), None);
+        // Nobody is told of what never was.
+        assert_eq!(Abandoned.after(Step::CreateDone), None);
+        assert_eq!(Abandoned.after(Step::Exit), None);
         // An exit while starting waits until the start is told.
         assert_eq!(Starting.after(Step::Exit), None);
     }

@@ -1,158 +1,18 @@
 //! The pod against an agent of the test's own: no VM, no containerd.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+mod abandoned;
+mod fake;
+mod stubborn;
+mod unstarted;
 
-use async_trait::async_trait;
-use futures::stream;
-use protocol::agent::event::Kind;
-use protocol::agent::{ContainerRequest, Empty, Event as AgentEvent, ProcessExited};
-use protocol::agent_ttrpc::{Agent as AgentService, create_agent};
-use protocol::{Code, Id};
-use tokio::net::UnixStream;
-use tokio::sync::mpsc;
-use ttrpc::asynchronous::transport::Listener;
-use ttrpc::asynchronous::{Server, ServerStreamSender, TtrpcContext};
+use std::time::Duration;
 
-use super::container::Container;
+use protocol::Code;
+
 use super::lookup::Target;
-use super::state::Step;
-use super::{ExecRequest, Pod, Settings, State, Vm};
-use crate::agent::Agent;
-use crate::containerd::Event;
-use crate::role::Role;
-use crate::sandbox::Sandbox;
+use super::{ExecRequest, State};
 use crate::stdio::StdioPaths;
-
-/// An agent whose containers end with 7 before their start is answered.
-#[derive(Default)]
-struct HastyAgent {
-    events: Mutex<Option<mpsc::UnboundedReceiver<AgentEvent>>>,
-    sender: Mutex<Option<mpsc::UnboundedSender<AgentEvent>>>,
-}
-
-#[async_trait]
-impl AgentService for HastyAgent {
-    async fn start_container(
-        &self,
-        _: &TtrpcContext,
-        request: ContainerRequest,
-    ) -> ttrpc::Result<Empty> {
-        let exited = ProcessExited {
-            container_id: request.container_id,
-            status: 7,
-            ..Default::default()
-        };
-        let event = AgentEvent {
-            kind: Some(Kind::Exited(exited)),
-            ..Default::default()
-        };
-        if let Some(sender) = &*self.sender.lock().unwrap() {
-            sender.send(event).unwrap();
-        }
-        // The event is on its way while the answer is not.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        Ok(Empty::default())
-    }
-
-    async fn delete_container(
-        &self,
-        _: &TtrpcContext,
-        _: ContainerRequest,
-    ) -> ttrpc::Result<Empty> {
-        Ok(Empty::default())
-    }
-
-    async fn events(
-        &self,
-        _: &TtrpcContext,
-        _: Empty,
-        stream: ServerStreamSender<AgentEvent>,
-    ) -> ttrpc::Result<()> {
-        let events = self.events.lock().unwrap().take();
-        let mut events = events.expect("asked once");
-        while let Some(event) = events.recv().await {
-            stream.send(&event).await?;
-        }
-        Ok(())
-    }
-}
-
-struct Fixture {
-    pod: Pod,
-    events: mpsc::UnboundedReceiver<Event>,
-    _server: Server,
-    _folder: tempfile::TempDir,
-}
-
-/// A pod with a sandbox `s`, running, and a container `c`, created.
-async fn fixture() -> Fixture {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let agent = HastyAgent {
-        events: Mutex::new(Some(receiver)),
-        sender: Mutex::new(Some(sender)),
-    };
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let connections = stream::iter([Ok(theirs)]);
-    let mut server = Server::new()
-        .add_listener(Listener::new(connections))
-        .register_service(create_agent(Arc::new(agent)));
-    server.start().await.unwrap();
-
-    let folder = tempfile::tempdir().unwrap();
-    let sandbox = Arc::new(Sandbox::without_vm(Agent::unchecked(ours), folder.path()));
-    let settings = Settings {
-        namespace: "k8s.io".into(),
-        config_path: "/nonexistent".into(),
-        began: Instant::now(),
-    };
-    let (sender, events) = mpsc::unbounded_channel();
-    let pod = Pod::new(settings, sender);
-    pod.lock().vm = Vm::Up(Arc::clone(&sandbox));
-    let member = Role::Member {
-        sandbox_id: "s".into(),
-    };
-    for (id, role, steps) in [
-        (
-            "s",
-            Role::Sandbox,
-            &[Step::CreateDone, Step::Start, Step::StartDone][..],
-        ),
-        ("c", member, &[Step::CreateDone]),
-    ] {
-        let id = Id::new(id).unwrap();
-        let mut container = Container::new(&id, role, "/b".into(), StdioPaths::default());
-        for step in steps {
-            container.init.step(*step).unwrap();
-        }
-        pod.lock().containers.insert(id, container);
-    }
-    pod.watch(&sandbox);
-    Fixture {
-        pod,
-        events,
-        _server: server,
-        _folder: folder,
-    }
-}
-
-fn target(id: &str) -> Target {
-    Target::new(id, "").unwrap()
-}
-
-fn names(events: &mut mpsc::UnboundedReceiver<Event>) -> Vec<String> {
-    let mut names = Vec::new();
-    while let Ok(event) = events.try_recv() {
-        names.push(match event {
-            Event::Start { id, .. } => format!("start {id}"),
-            Event::Exit { id, exit, .. } => format!("exit {id} {}", exit.status),
-            Event::Delete { id, .. } => format!("delete {id}"),
-            Event::ExecAdded { exec_id, .. } => format!("exec-added {exec_id}"),
-            other => format!("{other:?}"),
-        });
-    }
-    names
-}
+use fake::{Manners, fixture, fixture_with, names, target};
 
 #[tokio::test]
 async fn an_exit_is_never_told_before_its_start() {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::agent::{CreateSandboxRequest, HelloResponse};
@@ -129,7 +129,7 @@ pub(crate) async fn boot(plan: &Plan) -> Result<Sandbox, BootError> {
         agent,
         streams,
         processes,
-        share: Mutex::new(share),
+        share: Arc::new(Mutex::new(share)),
         journal,
         run_dir,
         guest: plan.config.guest.clone(),
@@ -315,10 +315,7 @@ async fn request(
         sysctls: plan.sysctls.clone(),
         shm_size: plan.shm_size,
         share_tag: SHARE_TAG.to_owned(),
-        interfaces: network.state.interfaces,
-        routes: network.state.routes,
-        neighbours: network.state.neighbours,
-        rules: network.state.rules,
+        network: Some(network.state).into(),
         loopback: network.loopback.into(),
         memory_max: bound,
         uid_mappings,

@@ -26,9 +26,10 @@ mod timeline;
 mod volumes;
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use protocol::Id;
 use protocol::agent::{ContainerStatsResponse, CopiedVolume};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
@@ -55,6 +56,10 @@ use volumes::Volumes;
 /// How long the guest may take to write back what it holds.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long taking away what the guest was shown may take: longer where a mount waits
+/// for a file system that does not answer.
+const UNMOUNT: Duration = Duration::from_secs(5);
+
 /// A running VM with its agent.
 ///
 /// The order of the fields is the order in which they are taken away.
@@ -62,7 +67,7 @@ pub(crate) struct Sandbox {
     pub(crate) agent: Agent,
     pub(crate) streams: Streams,
     processes: Processes,
-    share: Mutex<Share>,
+    share: Arc<Mutex<Share>>,
     journal: Journal,
     run_dir: RunDir,
     /// What sizes are asked for is added to.
@@ -86,9 +91,24 @@ impl Sandbox {
         self.processes.machine.process.pid()
     }
 
-    /// What the guest may see of the host.
-    pub(crate) fn share(&self) -> MutexGuard<'_, Share> {
-        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does `work` on what the guest may see of the host. A file system of the host's
+    /// may not answer, a server's that is gone: nobody else waits for it.
+    pub(crate) async fn share<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Share) -> T + Send + 'static,
+    ) -> T {
+        let share = Arc::clone(&self.share);
+        let locked = move || work(&mut share.lock().unwrap_or_else(PoisonError::into_inner));
+        let done = tokio::task::spawn_blocking(locked).await;
+        done.unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
+    }
+
+    /// Takes away what was shown for a container, at once or when the file system
+    /// answers again.
+    pub(crate) async fn hide(&self, container: &Id) {
+        let container = container.to_string();
+        let removed = self.share(move |share| share.remove(&container));
+        let _ = tokio::time::timeout(UNMOUNT, removed).await;
     }
 
     fn cgroup(&self) -> MutexGuard<'_, Option<HostCgroup>> {
@@ -110,6 +130,11 @@ impl Sandbox {
     pub(crate) fn follow(&self, volumes: &[Written]) -> io::Result<Vec<CopiedVolume>> {
         let follow = |volume| self.follower.follow(&self.agent, volume);
         volumes.iter().map(follow).collect()
+    }
+
+    /// How readily the kernel ends the VM when the host has no memory left.
+    pub(crate) fn set_oom_score(&self, score: i32) {
+        self.processes.set_oom_score(score);
     }
 
     /// Ends the span `name` of the pod's start, which began at `begin`.
@@ -135,7 +160,8 @@ impl Sandbox {
             _ = self.processes.machine.process.ended() => {}
         }
         self.processes.kill().await;
-        self.share().close();
+        // It goes with the shim at the latest.
+        let _ = tokio::time::timeout(UNMOUNT, self.share(Share::close)).await;
         self.run_dir.remove();
         let cgroup = self.cgroup().take();
         // It waits for the kernel.
@@ -173,7 +199,7 @@ impl Sandbox {
             vsock: process(),
         };
         let run_dir = RunDir::create(folder, "k8s.io", "s").unwrap();
-        let share = Mutex::new(Share::unmounted(&run_dir.share()));
+        let share = Arc::new(Mutex::new(Share::unmounted(&run_dir.share())));
         let guest = config::Guest::default();
         let size = Size {
             vcpus: 1,

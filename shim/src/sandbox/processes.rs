@@ -6,6 +6,7 @@ use std::time::Duration;
 use vmm_api::Pids;
 
 use crate::machine::Machine;
+use crate::oom_score;
 use crate::process::Process;
 
 /// How long after a device the VMM may end to be the reason for it.
@@ -37,6 +38,16 @@ impl Processes {
         self.machine.process.kill().await;
         self.fs.kill().await;
         self.vsock.kill().await;
+    }
+
+    /// Gives them `score`, as far as the shim may.
+    pub(super) fn set_oom_score(&self, score: i32) {
+        for process in [&self.machine.process, &self.fs, &self.vsock] {
+            if let Err(error) = oom_score::set(process.pid(), score) {
+                let process = process.name();
+                tracing::debug!(process, score, %error, "set oom_score_adj");
+            }
+        }
     }
 
     pub(super) fn pids(&self) -> Pids {

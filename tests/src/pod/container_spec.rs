@@ -133,6 +133,14 @@ impl ContainerSpec {
         self
     }
 
+    /// How readily the kernel ends it when memory runs out: by its pod's class.
+    #[must_use]
+    pub fn oom_score(mut self, score: i64) -> Self {
+        let linux = self.0.linux.get_or_insert_default();
+        linux.resources.get_or_insert_default().oom_score_adj = score;
+        self
+    }
+
     /// Has it share the processes of another container of its pod.
     #[must_use]
     pub fn target(mut self, other: &Container) -> Self {

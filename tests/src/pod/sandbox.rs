@@ -1,7 +1,7 @@
 //! A pod's sandbox.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ctl::cri::Client;
@@ -247,7 +247,16 @@ impl Pod {
     /// There is no such record: the pod has no VM.
     pub fn record(&self) -> Result<SandboxRecord> {
         // The bed's configuration leaves it where it is by default.
-        let (records, errors) = read_records(&config::Config::default().state_dir);
+        self.record_in(&config::Config::default().state_dir)
+    }
+
+    /// The same, from another folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pod::record`].
+    pub fn record_in(&self, state: &Path) -> Result<SandboxRecord> {
+        let (records, errors) = read_records(state);
         let found = records
             .into_iter()
             .find(|record| record.sandbox_id == self.id);
