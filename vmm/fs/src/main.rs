@@ -12,6 +12,7 @@
 //! Nothing from the guest is read before the last step, and by then the process
 //! can reach the share, one socket and its standard streams, and no more.
 
+mod device;
 mod logger;
 mod options;
 mod privileges;

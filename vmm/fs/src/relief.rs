@@ -9,35 +9,21 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
-use vhost_016::vhost_user::Backend;
-use vhost_016::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
-use vhost_user_backend_022::{VhostUserBackend, VringT};
-use vm_memory_017::{GuestMemoryAtomic, GuestMemoryMmap};
-use vmm_sys_util::epoll::EventSet;
-use vmm_sys_util::event::{EventConsumer, EventNotifier};
 
-use crate::logger;
-
-/// Between two requests for relief: it takes the guest some time.
+/// Between two looks, and two requests for relief: it takes the guest some time.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How many turns of the device pass between two looks.
-const TURNS: u32 = 16;
 
 /// Where relief is asked for.
 pub(crate) struct Relief {
     parent: File,
     /// As many open descriptors are too many.
     enough: RawFd,
-    state: Mutex<State>,
-}
-
-struct State {
-    turns: u32,
-    asked: Option<Instant>,
 }
 
 impl Relief {
@@ -62,29 +48,39 @@ impl Relief {
         Ok(Self {
             parent: parent.into(),
             enough: RawFd::try_from(limit / 2).unwrap_or(RawFd::MAX),
-            state: Mutex::new(State {
-                turns: 0,
-                asked: None,
-            }),
         })
     }
 
-    /// After a turn of the device.
+    /// Looks now and then from a thread of its own, as long as turns of the device
+    /// are told. A turn is no measure: several processors of a guest can make one
+    /// last as long as they like.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread to be had.
+    pub(crate) fn watch(self) -> io::Result<Turns> {
+        let state = Arc::new(State::default());
+        let looks = Arc::clone(&state);
+        let watcher = thread::Builder::new().name("relief".to_owned());
+        let watcher = watcher.spawn(move || {
+            loop {
+                looks.await_turn();
+                pause();
+                self.look();
+            }
+        })?;
+        Ok(Turns {
+            state,
+            watcher: watcher.thread().clone(),
+        })
+    }
+
     fn look(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.turns += 1;
-        if state.turns < TURNS {
-            return;
+        if self.too_many() {
+            // A parent that has not read the last one yet needs no other, and one
+            // that is gone takes us with it.
+            let _ = (&self.parent).write(&[1]);
         }
-        state.turns = 0;
-        let waiting = state.asked.is_some_and(|asked| asked.elapsed() < PAUSE);
-        if waiting || !self.too_many() {
-            return;
-        }
-        state.asked = Some(Instant::now());
-        // A parent that has not read the last one yet needs no other, and one that
-        // is gone takes us with it.
-        let _ = (&self.parent).write(&[1]);
     }
 
     /// A new descriptor gets the least number that is free: if that is high, as
@@ -97,91 +93,55 @@ impl Relief {
     }
 }
 
-/// A device that asks for relief.
-pub(crate) struct Relieved<B> {
-    pub(crate) device: B,
-    pub(crate) relief: Option<Relief>,
+/// Whoever wakes this thread meanwhile has said so in the state.
+fn pause() {
+    let end = Instant::now() + PAUSE;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
 }
 
-type Memory<B> = GuestMemoryAtomic<GuestMemoryMmap<B>>;
+/// The turns of a device, as who looks hears of them.
+pub(crate) struct Turns {
+    state: Arc<State>,
+    watcher: Thread,
+}
 
-/// The device's own, with a look after each turn. State transfer is left out, and
-/// the log of written pages with it: no VM of ours moves, and the thread that the
-/// log is prepared by makes calls that the filter does not have.
-impl<B: VhostUserBackend> VhostUserBackend for Relieved<B> {
-    type Bitmap = B::Bitmap;
-    type Vring = B::Vring;
+#[derive(Default)]
+struct State {
+    /// How many are under way.
+    running: AtomicUsize,
+    /// Whether one has begun since the last look.
+    begun: AtomicBool,
+}
 
-    fn num_queues(&self) -> usize {
-        self.device.num_queues()
-    }
+/// A turn that is under way.
+pub(crate) struct Turn<'a>(&'a State);
 
-    fn max_queue_size(&self) -> usize {
-        self.device.max_queue_size()
-    }
-
-    fn features(&self) -> u64 {
-        self.device.features() & !VhostUserVirtioFeatures::LOG_ALL.bits()
-    }
-
-    fn acked_features(&self, features: u64) {
-        self.device.acked_features(features);
-    }
-
-    fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        self.device.protocol_features() - VhostUserProtocolFeatures::DEVICE_STATE
-    }
-
-    fn reset_device(&self) {
-        self.device.reset_device();
-    }
-
-    fn set_event_idx(&self, enabled: bool) {
-        self.device.set_event_idx(enabled);
-    }
-
-    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-        self.device.get_config(offset, size)
-    }
-
-    fn update_memory(&self, memory: Memory<Self::Bitmap>) -> io::Result<()> {
-        self.device.update_memory(memory)
-    }
-
-    fn set_backend_req_fd(&self, backend: Backend) {
-        self.device.set_backend_req_fd(backend);
-    }
-
-    fn queues_per_thread(&self) -> Vec<u64> {
-        self.device.queues_per_thread()
-    }
-
-    fn exit_event(&self, thread: usize) -> Option<(EventConsumer, EventNotifier)> {
-        self.device.exit_event(thread)
-    }
-
-    fn handle_event(
-        &self,
-        event: u16,
-        set: EventSet,
-        vrings: &[Self::Vring],
-        thread: usize,
-    ) -> io::Result<()> {
-        // The VMM has taken the ring back since it was kicked.
-        let ring = vrings.get(usize::from(event));
-        if ring.is_some_and(|ring| ring.get_ref().get_kick().is_none()) {
-            return Ok(());
+impl Turns {
+    /// A turn begins. It ends with what is returned.
+    pub(crate) fn begin(&self) -> Turn<'_> {
+        self.state.running.fetch_add(1, Ordering::SeqCst);
+        if !self.state.begun.swap(true, Ordering::SeqCst) {
+            self.watcher.unpark();
         }
-        logger::begin_turn();
-        // The thread would end with the error, and the process go on without one
-        // that serves.
-        if let Err(error) = self.device.handle_event(event, set, vrings, thread) {
-            logger::end(&format!("serve ring {event}: {error}"));
+        Turn(&self.state)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    /// An idle guest costs nothing.
+    fn await_turn(&self) {
+        while !self.begun.swap(false, Ordering::SeqCst) && self.running.load(Ordering::SeqCst) == 0
+        {
+            thread::park();
         }
-        if let Some(relief) = &self.relief {
-            relief.look();
-        }
-        Ok(())
     }
 }
 
@@ -193,39 +153,49 @@ mod tests {
 
     use super::*;
 
+    /// Longer than a look takes to come.
+    const SOON: Duration = Duration::from_secs(10);
+    /// As long as several looks.
+    const WHILE: Duration = Duration::from_millis(300);
+
     fn relief(limit: u64) -> (Relief, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
         (Relief::on(theirs.into_raw_fd(), limit).unwrap(), ours)
     }
 
-    fn asked(parent: &mut UnixStream) -> bool {
+    fn asked(parent: &mut UnixStream, within: Duration) -> bool {
+        parent.set_read_timeout(Some(within)).unwrap();
         parent.read(&mut [0; 64]).is_ok_and(|length| length > 0)
     }
 
     #[test]
-    fn relief_is_asked_for_now_and_then() {
+    fn relief_is_asked_for_after_a_turn() {
         let (relief, mut parent) = relief(2);
-        for _ in 1..TURNS {
-            relief.look();
+        let turns = relief.watch().unwrap();
+        assert!(!asked(&mut parent, WHILE), "nothing has happened");
+        drop(turns.begin());
+        assert!(asked(&mut parent, SOON));
+        assert!(!asked(&mut parent, WHILE), "once for one turn");
+    }
+
+    #[test]
+    fn a_turn_without_an_end_is_looked_at_again_and_again() {
+        let (relief, mut parent) = relief(2);
+        let turns = relief.watch().unwrap();
+        let turn = turns.begin();
+        for _ in 0..3 {
+            assert!(asked(&mut parent, SOON));
         }
-        assert!(!asked(&mut parent));
-        relief.look();
-        assert!(asked(&mut parent));
-        relief.state.lock().unwrap().asked = Some(Instant::now() + Duration::from_secs(60));
-        for _ in 0..4 * TURNS {
-            relief.look();
-        }
-        assert!(!asked(&mut parent), "asked again at once");
+        drop(turn);
+        while asked(&mut parent, WHILE) {}
     }
 
     #[test]
     fn few_descriptors_need_none() {
         let (relief, mut parent) = relief(1 << 20);
-        for _ in 0..4 * TURNS {
-            relief.look();
-        }
-        assert!(!asked(&mut parent));
+        let turns = relief.watch().unwrap();
+        let _turn = turns.begin();
+        assert!(!asked(&mut parent, WHILE));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::vhost_user::{VhostUserFsBackend, VhostUserFsBackendBuilder};
 use vm_memory_017::{GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::relief::{Relief, Relieved};
+use crate::device::Device;
+use crate::relief::Relief;
 
 /// Failures around the VMM's connection.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub(crate) enum Error {
     /// The device's own parts.
     #[error("create the device")]
     Device(#[source] virtiofsd::vhost_user::Error),
+    /// The thread that looks for too many files.
+    #[error("start the thread that asks for relief")]
+    Relief(#[source] io::Error),
     /// The vhost-user protocol.
     #[error("{step}: {reason}")]
     Protocol {
@@ -96,15 +100,17 @@ pub(crate) fn until_disconnect(
     }
 }
 
-type Daemon = VhostUserDaemon<Arc<Relieved<VhostUserFsBackend<PassthroughFs>>>>;
+type Daemon = VhostUserDaemon<Arc<Device<VhostUserFsBackend<PassthroughFs>>>>;
 
 fn daemon(files: PassthroughFs, threads: usize, relief: Option<Relief>) -> Result<Daemon, Error> {
-    let device = VhostUserFsBackendBuilder::default()
+    let served = VhostUserFsBackendBuilder::default()
         .set_thread_pool_size(threads)
         .build(files)
         .map_err(Error::Device)?;
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let device = Relieved { device, relief };
+    let turns = relief.map(Relief::watch).transpose();
+    let turns = turns.map_err(Error::Relief)?;
+    let device = Device { served, turns };
     VhostUserDaemon::new("vhost-user".to_owned(), Arc::new(device), memory)
         .map_err(protocol("create the device's event loop"))
 }

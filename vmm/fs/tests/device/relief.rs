@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::ensure;
 use command_fds::{CommandFdExt, FdMapping};
@@ -34,8 +35,7 @@ fn limited(share: &Share, relief: UnixStream) -> anyhow::Result<(std::process::C
     };
     command.fd_mappings(vec![passed(listener.into(), 3), passed(relief.into(), 4)])?;
     let device = command.spawn()?;
-    // Without event indices each request is a turn of the device.
-    let mut front_end = FrontEnd::connect_with(&socket, 0)?;
+    let mut front_end = FrontEnd::connect(&socket)?;
     front_end.ask(&fuse::init(), ROOM)?;
     Ok((device, front_end))
 }
@@ -54,22 +54,23 @@ fn relief_is_asked_for_before_descriptors_run_out() -> anyhow::Result<()> {
         fs::write(share.path().join(number.to_string()), "")?;
     }
     let (mut parent, theirs) = UnixStream::pair()?;
-    for end in [&parent, &theirs] {
-        end.set_nonblocking(true)?;
-    }
+    theirs.set_nonblocking(true)?;
     let (mut device, mut front_end) = limited(&share, theirs)?;
-    let mut asked = || parent.read(&mut [0; 64]).is_ok_and(|length| length > 0);
+    let mut asked = |within| -> anyhow::Result<bool> {
+        parent.set_read_timeout(Some(within))?;
+        Ok(parent.read(&mut [0; 64]).is_ok_and(|length| length > 0))
+    };
     let mut known = Vec::new();
     for number in 0..LIMIT / 2 - 100 {
         let (error, node) = look_up(&mut front_end, number)?;
         ensure!(error == 0, "file {number}: {error}");
         known.push(node);
     }
-    ensure!(!asked(), "asked too early");
+    ensure!(!asked(Duration::from_millis(200))?, "asked too early");
     for number in known.len()..LIMIT / 2 + 100 {
         known.push(look_up(&mut front_end, number)?.1);
     }
-    ensure!(asked(), "not asked");
+    ensure!(asked(Duration::from_secs(10))?, "not asked");
     // What the guest then does.
     for node in known {
         let once = 1u64.to_le_bytes();
