@@ -49,6 +49,8 @@ pub(crate) fn serve(flags: &Flags, began: Instant) -> anyhow::Result<()> {
         .build()
         .context("start the async runtime")?;
     let served = runtime.block_on(serve_pod(flags, settings));
+    // Not for a thread that waits for a file system which does not answer.
+    runtime.shutdown_timeout(LAST_WORDS);
     let _ = fs::remove_file(
         flags
             .socket

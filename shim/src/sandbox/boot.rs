@@ -16,7 +16,7 @@ use super::bound::bound;
 use super::follow::Follower;
 use super::journal::Journal;
 use super::timeline::Timeline;
-use super::{Plan, Processes, RunDir, Sandbox, clock, relief};
+use super::{Plan, Processes, RunDir, Sandbox, aside, clock, relief};
 use crate::agent::Agent;
 use crate::devices::{self, Device, DeviceError, GUEST_CID, Handover};
 use crate::host_cgroup::{CgroupError, HostCgroup};
@@ -220,11 +220,8 @@ async fn enter_cgroup(plan: &Plan) -> Result<Option<HostCgroup>, BootError> {
         return Ok(None);
     };
     // It waits for all processors, and dropped for processes to go.
-    let entered = tokio::task::spawn_blocking(move || HostCgroup::enter(&path)).await;
-    match entered {
-        Ok(entered) => Ok(Some(entered?)),
-        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
-    }
+    let entered = aside(move || HostCgroup::enter(&path)).await?;
+    Ok(Some(entered))
 }
 
 fn run_dir(plan: &Plan) -> Result<RunDir, BootError> {

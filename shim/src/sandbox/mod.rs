@@ -91,16 +91,13 @@ impl Sandbox {
         self.processes.machine.process.pid()
     }
 
-    /// Does `work` on what the guest may see of the host. A file system of the host's
-    /// may not answer, a server's that is gone: nobody else waits for it.
+    /// Does `work` on what the guest may see of the host.
     pub(crate) async fn share<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Share) -> T + Send + 'static,
     ) -> T {
         let share = Arc::clone(&self.share);
-        let locked = move || work(&mut share.lock().unwrap_or_else(PoisonError::into_inner));
-        let done = tokio::task::spawn_blocking(locked).await;
-        done.unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
+        aside(move || work(&mut share.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 
     /// Takes away what was shown for a container, at once or when the file system
@@ -165,8 +162,15 @@ impl Sandbox {
         self.run_dir.remove();
         let cgroup = self.cgroup().take();
         // It waits for the kernel.
-        let _ = tokio::task::spawn_blocking(move || drop(cgroup)).await;
+        aside(move || drop(cgroup)).await;
     }
+}
+
+/// Does `work` on another thread: a file system or a disk of the host's may not answer,
+/// a server's that is gone, and the shim's own thread has other things to do.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|lost| std::panic::resume_unwind(lost.into_panic()))
 }
 
 #[cfg(test)]
@@ -228,5 +232,26 @@ impl Sandbox {
     /// Ends the VM as if it had died.
     pub(crate) async fn kill_processes(&self) {
         self.processes.kill().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_system_that_does_not_answer_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stream, _guest) = tokio::net::UnixStream::pair().unwrap();
+        let sandbox = Sandbox::without_vm(Agent::unchecked(stream), folder.path());
+        let (answer, file_system) = std::sync::mpsc::channel();
+        let shown = sandbox.share(move |_| file_system.recv().unwrap());
+        let others = async {
+            tokio::task::yield_now().await;
+            answer.send("at last").unwrap();
+        };
+        // On one thread, as the shim has it.
+        assert_eq!(tokio::join!(shown, others).0, "at last");
+        sandbox.kill_processes().await;
     }
 }

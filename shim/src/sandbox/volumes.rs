@@ -13,7 +13,7 @@ use protocol::agent::AttachDiskResponse;
 use protocol::{Failure, Id};
 use vmm_api::DiskConfig;
 
-use super::Sandbox;
+use super::{Sandbox, aside};
 use crate::machine::AdjustError;
 use crate::spec::{BlockDevice, Number};
 
@@ -114,8 +114,8 @@ impl Sandbox {
     }
 
     async fn attach(&self, device: &BlockDevice, serial: String) -> Result<Volume, VolumeError> {
-        let number = device.number;
-        let fd = open(device)?;
+        let (number, wanted) = (device.number, *device);
+        let fd = aside(move || open(&wanted)).await?;
         let disk = DiskConfig {
             serial,
             read_only: device.read_only,
