@@ -98,6 +98,7 @@ impl Coded for SpecError {
         match self {
             Self::Read { .. } | Self::Json { .. } => Code::InvalidArgument,
             Self::NoRoot | Self::NoProcess | Self::Bidirectional { .. } => Code::InvalidArgument,
+            Self::Hook { .. } | Self::NetDevice { .. } => Code::InvalidArgument,
             Self::HugePages { .. } => Code::FailedPrecondition,
             Self::Below { .. } | Self::Volume { .. } => Code::Internal,
             Self::Share(_) => Code::FailedPrecondition,

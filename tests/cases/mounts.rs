@@ -1,6 +1,7 @@
 //! Host folders with mounts of the host's below them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +24,10 @@ cases![
     recursively_read_only_is_read_only_below,
     a_host_mount_arrives_where_it_is_asked_for,
     a_host_mount_stays_away_elsewhere;
-    vm: mounts_are_not_handed_to_the_host
+    vm: mounts_are_not_handed_to_the_host,
+    a_link_that_leads_nowhere_is_followed,
+    the_hosts_dev_in_place_of_the_containers,
+    a_device_in_place_of_itself_or_another
 ];
 
 /// A guest sees a change of the host within a second.
@@ -162,4 +166,48 @@ async fn mounts_are_not_handed_to_the_host(bed: &Bed) -> Result<()> {
         ContainerSpec::idle("main").mount(&folder.0, "/data", PropagationBidirectional, false);
     let words = ["/data", "Bidirectional", "HostToContainer"];
     refused_container(bed, "mounts for the host", spec, &words).await
+}
+
+/// As in images with systemd, whose `/etc/resolv.conf` is such a link; here it is one
+/// of a volume.
+async fn a_link_that_leads_nowhere_is_followed(bed: &Bed) -> Result<()> {
+    let links = Folder::make(bed, "links")?;
+    symlink("/nowhere/made", links.0.join("link")).context("make a link")?;
+    let folder = Folder::make(bed, "linked")?;
+    fs::write(folder.0.join("mark"), "here").context("write a mark")?;
+    let pod = pod("linked").run(bed).await?;
+    let main = ContainerSpec::idle("main")
+        .mount(&links.0, "/data", PropagationPrivate, false)
+        .mount(&folder.0, "/data/link", PropagationPrivate, false)
+        .start(&pod)
+        .await?;
+    assert_eq!(main.ask(&["cat", "/nowhere/made/mark"]).await?, "here");
+    pod.remove().await
+}
+
+/// As plugins for storage mount it. It is the guest's, twice.
+async fn the_hosts_dev_in_place_of_the_containers(bed: &Bed) -> Result<()> {
+    let pod = pod("dev").run(bed).await?;
+    for name in ["one", "two"] {
+        let spec = ContainerSpec::idle(name);
+        let spec = spec.mount(Path::new("/dev"), "/dev", PropagationPrivate, false);
+        let main = spec.start(&pod).await?;
+        let script = "test -c /dev/fuse && echo x > /dev/null && test -d /dev/shm && \
+                      readlink /dev/fd && readlink /dev/ptmx";
+        let said = main.ask(&["sh", "-c", script]).await?;
+        assert_eq!(said, "/proc/self/fd\npts/ptmx");
+    }
+    pod.remove().await
+}
+
+async fn a_device_in_place_of_itself_or_another(bed: &Bed) -> Result<()> {
+    let pod = pod("nodes").privileged().run(bed).await?;
+    let mut spec = ContainerSpec::idle("main").privileged();
+    for (host, path) in [("/dev/kmsg", "/dev/kmsg"), ("/dev/urandom", "/dev/random")] {
+        spec = spec.mount(Path::new(host), path, PropagationPrivate, false);
+    }
+    let main = spec.start(&pod).await?;
+    let script = "stat -c %t:%T /dev/kmsg /dev/random";
+    assert_eq!(main.ask(&["sh", "-c", script]).await?, "1:b\n1:9");
+    pod.remove().await
 }

@@ -14,8 +14,11 @@ use crate::pod::{Container, ContainerSpec, pod};
 
 cases![
     any: written_by_one_and_read_by_the_next,
-    read_only;
-    vm: reads_are_limited,
+    read_only,
+    anywhere_in_the_container,
+    privileged_too;
+    vm: disk_in_a_file,
+    reads_are_limited,
     goes_with_the_last_container,
     device_that_the_guest_does_not_have,
     device_that_the_guest_has_too
@@ -79,6 +82,58 @@ async fn read_only(bed: &Bed) -> Result<()> {
     let reader = spec.start(&pod).await?;
     assert_eq!(reader.ask(&["sh", "-c", READ]).await?, "hello");
     assert_ne!(reader.exec(&["sh", "-c", WRITE]).await?.code, Some(0));
+    pod.remove().await
+}
+
+/// Where Kubernetes' own tests have one.
+async fn anywhere_in_the_container(bed: &Bed) -> Result<()> {
+    let volume = LoopDevice::new(8)?;
+    let pod = pod("anywhere").run(bed).await?;
+    let path = "/mnt/volume1";
+    let spec = ContainerSpec::idle("main").device(volume.device(), path, WRITABLE);
+    let main = spec.start(&pod).await?;
+    let kind = main.ask(&["stat", "-c", "%F %a", path]).await?;
+    assert!(kind.starts_with("block special file 6"), "{kind}");
+    main.ask(&["sh", "-c", &WRITE.replace(PATH, path)]).await?;
+    assert_eq!(volume.content()?.get(65_536..65_541), Some(&b"hello"[..]));
+    pod.remove().await
+}
+
+/// It is not told by a rule of its own there.
+async fn privileged_too(bed: &Bed) -> Result<()> {
+    let volume = LoopDevice::new(8)?;
+    let pod = pod("privileged").privileged().run(bed).await?;
+    let spec = ContainerSpec::idle("main").privileged();
+    let spec = spec.device(volume.device(), PATH, WRITABLE);
+    let main = spec.start(&pod).await?;
+    main.ask(&["sh", "-c", WRITE]).await?;
+    assert_eq!(volume.content()?.get(65_536..65_541), Some(&b"hello"[..]));
+    pod.remove().await
+}
+
+/// What a privileged container is privileged for: devices of the guest's kernel. A
+/// disk of the host's is not among them.
+const IN_A_FILE: &str = "set -e
+    test -c /dev/fuse
+    : <> /dev/fuse
+    test -c /dev/kmsg
+    echo seen > /dev/kmsg
+    if ls /dev | grep -E '^(sd|vd|xvd|nvme|dm-)'; then exit 1; fi
+    dd if=/dev/zero of=/disk bs=1M count=8 2>/dev/null
+    loop=$(losetup -f)
+    losetup $loop /disk
+    mke2fs -F $loop >/dev/null
+    mkdir /made
+    mount -t ext4 $loop /made
+    echo hello > /made/file
+    umount /made
+    losetup -d $loop
+    grep -c hello /disk";
+
+async fn disk_in_a_file(bed: &Bed) -> Result<()> {
+    let pod = pod("loop").privileged().run(bed).await?;
+    let main = ContainerSpec::idle("main").privileged().start(&pod).await?;
+    assert_eq!(main.ask(&["sh", "-c", IN_A_FILE]).await?, "1");
     pod.remove().await
 }
 

@@ -3,24 +3,21 @@
 use std::collections::BTreeSet;
 
 /// More than any machine has; a list beyond it is not one.
-const LIMIT: u32 = 8192;
+const LIMIT: usize = 8192;
 
-/// The part of `wanted` that is in `present`, as a list; `None` when nothing is
-/// left, or `wanted` is not a list: it was written for another machine.
-pub(crate) fn restrict(wanted: &str, present: &str) -> Option<String> {
+/// The numbers of the list `wanted`, if all of them are in `present`. Otherwise,
+/// or if it is no list, it was written for another machine. A part of it would
+/// be a choice that nobody made, and leave fewer CPUs than were asked for.
+pub(crate) fn within(wanted: &str, present: &str) -> Option<BTreeSet<usize>> {
     let (wanted, present) = (parse(wanted)?, parse(present)?);
-    let common: Vec<_> = wanted
-        .intersection(&present)
-        .map(ToString::to_string)
-        .collect();
-    (!common.is_empty()).then(|| common.join(","))
+    (!wanted.is_empty() && wanted.is_subset(&present)).then_some(wanted)
 }
 
-fn parse(list: &str) -> Option<BTreeSet<u32>> {
+fn parse(list: &str) -> Option<BTreeSet<usize>> {
     let mut numbers = BTreeSet::new();
     for range in list.trim().split(',').filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
         if last >= LIMIT {
             return None;
         }
@@ -36,24 +33,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_guest_has_is_left() {
-        assert_eq!(restrict("0-3,7", "0-1").as_deref(), Some("0,1"));
-        assert_eq!(restrict("1", "0-1\n").as_deref(), Some("1"));
-        assert_eq!(restrict("4-5", "0-1"), None);
-        assert_eq!(restrict("", "0-1"), None);
+    fn a_list_counts_as_a_whole_or_not_at_all() {
+        assert_eq!(within("0-1,3", "0-3"), Some([0, 1, 3].into()));
+        assert_eq!(within("1", "0-1\n"), Some([1].into()));
+        assert_eq!(within("2-3", "0-2"), None);
+        assert_eq!(within("4-5", "0-1"), None);
+        assert_eq!(within("", "0-1"), None);
     }
 
     #[test]
     fn what_is_not_a_list_is_no_restriction() {
-        assert_eq!(restrict("0-4294967295", "0"), None);
-        assert_eq!(restrict("all", "0"), None);
+        assert_eq!(within("0-4294967295", "0"), None);
+        assert_eq!(within("all", "0"), None);
     }
 
     proptest! {
         #[test]
         fn the_result_is_always_within_the_guest(wanted in "[0-9,-]{0,20}") {
-            if let Some(list) = restrict(&wanted, "0-2") {
-                prop_assert!(parse(&list).unwrap().is_subset(&parse("0-2").unwrap()));
+            if let Some(numbers) = within(&wanted, "0-2") {
+                prop_assert!(numbers.is_subset(&[0, 1, 2].into()));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Resource limits, written for the host, made fit for the guest: what names a
 //! thing of the host that the guest does not have is left out.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxResources, LinuxThrottleDevice};
@@ -13,25 +14,64 @@ const IO_WEIGHT: &str = "io.weight";
 /// What the guest has, as far as limits depend on it.
 #[derive(Debug, Default)]
 pub(crate) struct Present {
-    cpus: String,
-    mems: String,
+    cpus: Numbers,
+    mems: Numbers,
+}
+
+/// Lists of CPUs, or of memory nodes.
+#[derive(Debug, Default)]
+struct Numbers {
+    present: String,
+    /// With those that may come while the guest runs.
+    possible: String,
 }
 
 impl Present {
     /// Reads it from the root cgroup.
     pub(crate) fn read() -> Self {
-        let read = |name| std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(name));
         Self {
-            cpus: read("cpuset.cpus.effective").unwrap_or_default(),
-            mems: read("cpuset.mems.effective").unwrap_or_default(),
+            cpus: Numbers::read("cpuset.cpus.effective", "cpu"),
+            mems: Numbers::read("cpuset.mems.effective", "node"),
         }
+    }
+
+    /// The numbers of `list`, if they are the guest's.
+    pub(crate) fn processors(&self, list: &str) -> Option<BTreeSet<usize>> {
+        cpuset::within(list, &self.cpus.present)
+    }
+}
+
+impl Numbers {
+    fn read(file: &str, folder: &str) -> Self {
+        let present = std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file));
+        let present = present.unwrap_or_default();
+        let folder = Path::new("/sys/devices/system").join(folder);
+        // A kernel for one memory node has no folder of nodes.
+        let possible = std::fs::read_to_string(folder.join("possible"));
+        Self {
+            possible: possible.unwrap_or_else(|_| present.clone()),
+            present,
+        }
+    }
+
+    /// What is to be written to the cgroup's `file` for `wanted`, if anything:
+    /// all that can be there in place of a list of another machine's.
+    fn fitting(&self, wanted: Option<&str>, file: &Path) -> Option<String> {
+        let wanted = wanted.filter(|list| !list.trim().is_empty())?;
+        if cpuset::within(wanted, &self.present).is_some() {
+            return Some(wanted.to_owned());
+        }
+        // Empty means all, but the kernel refuses to empty what is in use.
+        let now = std::fs::read_to_string(file);
+        let set = now.is_ok_and(|list| !list.trim().is_empty());
+        set.then(|| self.possible.trim().to_owned())
     }
 }
 
 /// Leaves in `resources` what can be applied to `cgroup`.
 pub(crate) fn adapt(resources: &mut LinuxResources, cgroup: &Path, present: &Present) {
     if let Some(cpu) = resources.cpu_mut() {
-        adapt_cpu(cpu, present);
+        adapt_cpu(cpu, cgroup, present);
     }
     let weight = resources.block_io_mut().as_mut().and_then(adapt_io);
     if let Some(weight) = weight.filter(|_| cgroup.join(IO_WEIGHT).exists()) {
@@ -52,13 +92,11 @@ pub(crate) fn adapt(resources: &mut LinuxResources, cgroup: &Path, present: &Pre
     resources.set_network(None).set_rdma(None);
 }
 
-fn adapt_cpu(cpu: &mut LinuxCpu, present: &Present) {
-    let restrict = |list: &Option<String>, present: &str| {
-        list.as_deref()
-            .and_then(|list| cpuset::restrict(list, present))
-    };
-    let cpus = restrict(cpu.cpus(), &present.cpus);
-    let mems = restrict(cpu.mems(), &present.mems);
+fn adapt_cpu(cpu: &mut LinuxCpu, cgroup: &Path, present: &Present) {
+    let cpus = cpu.cpus().as_deref();
+    let cpus = present.cpus.fitting(cpus, &cgroup.join("cpuset.cpus"));
+    let mems = cpu.mems().as_deref();
+    let mems = present.mems.fitting(mems, &cgroup.join("cpuset.mems"));
     // Realtime budgets exist in cgroup v1 alone.
     cpu.set_cpus(cpus)
         .set_mems(mems)
@@ -104,13 +142,26 @@ mod tests {
     use super::*;
 
     fn adapted(json: &str) -> LinuxResources {
+        adapted_in(Path::new("/nosuch"), json)
+    }
+
+    fn adapted_in(cgroup: &Path, json: &str) -> LinuxResources {
         let mut resources: LinuxResources = serde_json::from_str(json).unwrap();
-        let present = Present {
-            cpus: "0-1".into(),
-            mems: "0".into(),
+        let numbers = |present: &str, possible: &str| Numbers {
+            present: present.to_owned(),
+            possible: possible.to_owned(),
         };
-        adapt(&mut resources, Path::new("/nosuch"), &present);
+        let present = Present {
+            cpus: numbers("0-2\n", "0-7\n"),
+            mems: numbers("0\n", "0\n"),
+        };
+        adapt(&mut resources, cgroup, &present);
         resources
+    }
+
+    fn sets(resources: &LinuxResources) -> (Option<&str>, Option<&str>) {
+        let cpu = resources.cpu().as_ref().unwrap();
+        (cpu.cpus().as_deref(), cpu.mems().as_deref())
     }
 
     #[test]
@@ -119,9 +170,29 @@ mod tests {
             r#"{"cpu": {"cpus": "8-15", "mems": "0-1", "quota": 50000,
                 "realtimePeriod": 1000000, "realtimeRuntime": 950000}}"#,
         );
+        assert_eq!(sets(&resources), (None, None));
         let cpu = resources.cpu().as_ref().unwrap();
-        assert_eq!((cpu.cpus(), cpu.mems().as_deref()), (&None, Some("0")));
         assert_eq!((cpu.quota(), cpu.realtime_period()), (Some(50000), None));
+    }
+
+    #[test]
+    fn cpus_of_which_the_guest_has_a_part_are_not_its_own() {
+        let resources = adapted(r#"{"cpu": {"cpus": "2-3", "mems": "0"}}"#);
+        assert_eq!(sets(&resources), (None, Some("0")));
+        let resources = adapted(r#"{"cpu": {"cpus": "1-2", "mems": ""}}"#);
+        assert_eq!(sets(&resources), (Some("1-2"), None));
+    }
+
+    #[test]
+    fn cpus_of_the_host_take_the_place_of_the_guests() {
+        let cgroup = tempfile::tempdir().unwrap();
+        std::fs::write(cgroup.path().join("cpuset.cpus"), "1\n").unwrap();
+        std::fs::write(cgroup.path().join("cpuset.mems"), "\n").unwrap();
+        let of_the_host = r#"{"cpu": {"cpus": "8-9", "mems": "1"}}"#;
+        let resources = adapted_in(cgroup.path(), of_the_host);
+        assert_eq!(sets(&resources), (Some("0-7"), None));
+        let unchanged = adapted_in(cgroup.path(), r#"{"cpu": {"quota": 50000}}"#);
+        assert_eq!(sets(&unchanged), (None, None));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use protocol::Id;
 use super::adapt::{self, Adapted};
 use super::payload::{Payload, PayloadError};
 use super::report::{Report, Reporter, Started};
-use super::{Create, HelperError, namespaces, parse, write};
+use super::{Create, HelperError, delegation, limits, namespaces, parse, write};
 use crate::container::paths;
 
 /// libcontainer could not build it.
@@ -33,12 +33,14 @@ pub(super) enum CreateError {
 /// Builds the container of `order` and reports its first process.
 pub(super) fn run(order: &Create, reporter: Reporter) -> Result<(), HelperError> {
     let id = Id::new(order.container.as_str())?;
+    let spec: Spec = parse(paths::specification(&id))?;
+    spec.process().iter().for_each(limits::raise);
     if order.in_user_namespace {
         namespaces::join_shared()?;
     }
     // The helper ends right after its report: what it made of the specification
     // and the container need not be taken apart for that.
-    let adapted = adapt::adapt(parse(paths::specification(&id))?, &id, order)?;
+    let adapted = adapt::adapt(spec, &id, order)?;
     let adapted = ManuallyDrop::new(adapted);
     if let Some(filter) = &adapted.filter {
         write(paths::filter(&id), &filter.to_bytes())?;
@@ -49,6 +51,8 @@ pub(super) fn run(order: &Create, reporter: Reporter) -> Result<(), HelperError>
     })?;
     write(paths::configuration(&id), &configuration)?;
     let payload = Payload::new(&adapted.process, adapted.filter.clone())?;
+    let user = adapted.process.user().uid();
+    delegation::delegate(&adapted.spec, user, &paths::cgroup(&id))?;
     let container = ManuallyDrop::new(build(
         &id,
         order,

@@ -4,6 +4,9 @@
 //! namespace but the user's, has no seccomp filter, and reads the container's
 //! state from files. Its parts are used where they fit.
 
+mod cgroup;
+mod scheduling;
+
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,10 @@ use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::syscall::{Syscall, SyscallError};
 use libcontainer::tty::TTYError;
 use libcontainer::{capabilities, tty};
-use oci_spec::runtime::{LinuxCapabilities, LinuxIdMapping, LinuxIdMappingBuilder, Process};
+use oci_spec::runtime::{
+    ExecCPUAffinity, LinuxCapabilities, LinuxIOPriority, LinuxIdMapping, LinuxIdMappingBuilder,
+    LinuxSchedulerPolicy, Process,
+};
 use protocol::Id;
 use rustix::fd::{BorrowedFd, IntoRawFd};
 use rustix::process::DumpableBehavior;
@@ -23,7 +29,7 @@ use rustix::thread::{
 use super::payload::{Payload, staged};
 use super::report::{Kind, Report, Reporter, Started};
 use super::seccomp::Filter;
-use super::{Exec, HelperError, identity, parse, system};
+use super::{Exec, HelperError, identity, limits, parse, system};
 use crate::container::paths;
 
 /// The container could not be entered, or the process not be made ready.
@@ -31,8 +37,12 @@ use crate::container::paths;
 pub(super) enum ExecError {
     #[error("exec: the container has ended")]
     Ended,
-    #[error("exec: a scheduler of its own for the process is not supported")]
-    Scheduler,
+    #[error("exec: set the process's scheduler {0}")]
+    Scheduler(LinuxSchedulerPolicy, #[source] io::Error),
+    #[error("exec: set the process's io priority {0:?}")]
+    IoPriority(LinuxIOPriority, #[source] SyscallError),
+    #[error("exec: keep the process on processors {0}")]
+    Affinity(String, #[source] io::Error),
     #[error("exec: user {0} is not mapped in the container's user namespace")]
     NotMapped(u32),
     #[error("exec: {0}")]
@@ -47,7 +57,8 @@ impl ExecError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Ended => Kind::Precondition,
-            Self::Scheduler => Kind::Unimplemented,
+            // What the kernel refuses is a value that it cannot have.
+            Self::Scheduler(..) | Self::IoPriority(..) | Self::Affinity(..) => Kind::Invalid,
             Self::NotMapped(_) => Kind::Invalid,
             Self::Step(..) | Self::Set(..) | Self::Terminal(_) => Kind::Internal,
         }
@@ -117,9 +128,6 @@ impl Entry {
         process: &Process,
         proc: &Path,
     ) -> Result<Self> {
-        if process.scheduler().is_some() {
-            return Err(ExecError::Scheduler);
-        }
         let namespaces = foreign_namespaces(proc)?;
         own_pipes(process, proc)?;
         let console = order.console.as_ref().map(UnixStream::connect).transpose();
@@ -130,11 +138,8 @@ impl Entry {
             &score.to_string(),
             "set oom_score_adj",
         )?;
-        write(
-            paths::cgroup(id).join("cgroup.procs"),
-            "0",
-            "join the container's cgroup",
-        )?;
+        join_cgroup(process, &paths::cgroup(id), proc)?;
+        limits::raise(process);
         Ok(Self {
             init: init.ok_or(ExecError::Ended)?,
             namespaces,
@@ -206,6 +211,17 @@ fn mappings(map: &str) -> Vec<LinuxIdMapping> {
         .collect()
 }
 
+/// The cgroup may change on which processors this process runs: it has a choice
+/// before and one after.
+fn join_cgroup(process: &Process, cgroup: &Path, proc: &Path) -> Result<()> {
+    let affinity = process.exec_cpu_affinity().as_ref();
+    let list =
+        |of: fn(&ExecCPUAffinity) -> &Option<String>| affinity.and_then(|a| of(a).as_deref());
+    scheduling::keep_on(list(ExecCPUAffinity::initial))?;
+    cgroup::join(cgroup, proc)?;
+    scheduling::keep_on(list(ExecCPUAffinity::cpu_affinity_final))
+}
+
 fn write(path: PathBuf, text: &str, what: &'static str) -> Result<()> {
     std::fs::write(path, text).map_err(|error| ExecError::Step(what, error))
 }
@@ -229,7 +245,7 @@ fn run_inside(
     system::exit_now(1)
 }
 
-/// Session, terminal, limits, ids and capabilities, in the order in which each
+/// Session, terminal, scheduling, limits, ids and capabilities, in the order in which each
 /// is still allowed.
 fn become_user(
     process: &Process,
@@ -245,6 +261,7 @@ fn become_user(
     if let Some(console) = console {
         tty::setup_console(syscall, console.into_raw_fd(), false)?;
     }
+    scheduling::apply(syscall, process)?;
     for limit in process.rlimits().iter().flatten() {
         syscall
             .set_rlimit(limit)

@@ -8,10 +8,12 @@
 
 mod adapt;
 mod create;
+mod delegation;
 mod directory;
 mod exec;
 mod hooks;
 mod identity;
+mod limits;
 mod namespaces;
 pub(crate) mod nursery;
 pub(crate) mod order;
@@ -121,6 +123,8 @@ enum HelperError {
     #[error(transparent)]
     Create(#[from] create::CreateError),
     #[error(transparent)]
+    Delegation(#[from] delegation::DelegationError),
+    #[error(transparent)]
     Exec(#[from] exec::ExecError),
     #[error(transparent)]
     Hooks(#[from] hooks::HooksError),
@@ -138,7 +142,11 @@ impl HelperError {
             Self::Payload(error) => error.kind(),
             Self::Exec(error) => error.kind(),
             Self::Namespaces(error) => error.kind(),
-            Self::Create(_) | Self::Hooks(_) | Self::Pause(_) | Self::File { .. } => Kind::Internal,
+            Self::Create(_)
+            | Self::Delegation(_)
+            | Self::Hooks(_)
+            | Self::Pause(_)
+            | Self::File { .. } => Kind::Internal,
         }
     }
 }

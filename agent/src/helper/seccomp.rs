@@ -4,6 +4,8 @@
 //! libcontainer installs filters too, but not for execs, and while it still has
 //! system calls of its own to make, which a narrow profile would forbid.
 
+mod newer;
+
 use std::io::Read;
 
 use libseccomp::error::SeccompError as LibraryError;
@@ -94,9 +96,10 @@ pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Filter, SeccompError> {
     for rule in profile.syscalls().iter().flatten() {
         add_rule(&mut context, default, rule)?;
     }
+    let has = |arch| context.is_arch_present(arch).unwrap_or(false);
     Ok(Filter {
         flags: flags(profile),
-        program: export(&context)?,
+        program: newer::answer(export(&context)?, profile, default, has),
     })
 }
 
@@ -244,6 +247,35 @@ mod tests {
         assert!(filter.program.len() > INSTRUCTION);
         assert_eq!(filter.program.len() % INSTRUCTION, 0);
         assert_eq!(Filter::from_bytes(&filter.to_bytes()), Some(filter));
+    }
+
+    /// The errors of a call below the highest that the profile names, and of one
+    /// above, in a thread under it: getsid (124) and `openat2` (437).
+    fn confined(filter: &Filter) -> [Option<rustix::io::Errno>; 2] {
+        let filter = filter.clone();
+        let thread = std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            filter.load().unwrap();
+            let flags = rustix::fs::OFlags::PATH;
+            let (mode, resolve) = (rustix::fs::Mode::empty(), rustix::fs::ResolveFlags::empty());
+            let opened = rustix::fs::openat2(rustix::fs::CWD, "/", flags, mode, resolve);
+            [rustix::process::getsid(None).err(), opened.err()]
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn what_is_newer_than_the_profile_is_not_there() {
+        // What a thread needs to end.
+        let names = r#"["exit", "futex", "munmap", "madvise", "mmap", "mprotect", "brk", "close",
+            "rt_sigprocmask", "sigaltstack", "rseq", "set_robust_list", "restart_syscall"]"#;
+        let filter = compile(&profile(&format!(
+            r#"{{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86"],
+                "syscalls": [{{"names": {names}, "action": "SCMP_ACT_ALLOW"}}]}}"#
+        )));
+        let errors = confined(&filter.unwrap());
+        let [older, newer] = [rustix::io::Errno::PERM, rustix::io::Errno::NOSYS];
+        assert_eq!(errors, [Some(older), Some(newer)]);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! System calls for which no safe wrapper exists.
-#![allow(unsafe_code, reason = "fork, exec and seccomp have no safe wrapper")]
+#![allow(
+    unsafe_code,
+    reason = "fork, exec, seccomp and sched_setattr have no safe wrapper"
+)]
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -97,6 +100,20 @@ pub(super) fn load_filter(flags: u32, program: &[libc::sock_filter]) -> io::Resu
             &raw const program,
         )
     };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Has this process scheduled as `attributes` say (sched_setattr(2)).
+pub(super) fn set_scheduler(mut attributes: libc::sched_attr) -> io::Result<()> {
+    const SIZE: usize = size_of::<libc::sched_attr>();
+    attributes.size = u32::try_from(SIZE).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads `size` bytes of the structure, which are its own,
+    // and writes at most its size.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw mut attributes, 0) };
     if result == 0 {
         Ok(())
     } else {

@@ -15,11 +15,14 @@ const LIMITS: [(&str, Resource, Option<u64>); 3] = [
 ];
 
 /// Settings of the guest's kernel, with the reason for each.
-const SYSCTLS: [(&str, &str); 4] = [
+const SYSCTLS: [(&str, &str); 5] = [
     // Databases and search engines refuse to start with the kernel's default.
     ("vm/max_map_count", "1048576"),
     // The default of 128 is used up by a handful of file watchers.
     ("fs/inotify/max_user_instances", "8192"),
+    // No process can be allowed more open files; where systemd runs it is this.
+    // Tables of files grow with what is open, not with it.
+    ("fs/nr_open", "1073741816"),
     // A limit per container exists (`pids.max`); the kernel's own is low with few CPUs.
     ("kernel/pid_max", "4194304"),
     // What kubelet sets on a node.

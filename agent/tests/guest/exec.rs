@@ -3,8 +3,10 @@
 use protocol::Code;
 use protocol::agent::Stdio;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
-use crate::pod::{Pod, context, feed, text};
+use crate::machine::Shape;
+use crate::pod::{Pod, context, feed, sandbox, text};
 use crate::spec;
 
 #[tokio::test]
@@ -51,6 +53,54 @@ async fn an_exec_has_the_user_and_limits_it_asks_for() {
     let mut process = spec::process(&["cat", "/proc/self/oom_score_adj"]);
     process["oomScoreAdj"] = json!(500);
     assert_eq!(pod.output_of_exec("c", &process).await.0, "500\n");
+}
+
+/// Like Docker in Docker: its own processes moved away, it gives controllers to
+/// children, and then no process can be in its cgroup itself.
+#[tokio::test]
+async fn an_exec_is_in_the_cgroup_that_the_container_chose() {
+    let mut pod = Pod::boot().await;
+    let script = "cd /sys/fs/cgroup && mkdir init && echo 0 > init/cgroup.procs && \
+                  echo +pids > cgroup.subtree_control && echo ready && sleep 1000";
+    let mut spec = spec::container(spec::shell(script));
+    spec["mounts"][5]["options"] = json!(["nosuid", "noexec", "nodev", "rw"]);
+    let (stdio, streams) = pod.stdio(false);
+    pod.create("c", &spec, stdio).await.unwrap();
+    pod.start("c").await.unwrap();
+    let mut stdout = streams.stdout.await.unwrap();
+    stdout.read_exact(&mut [0; 6]).await.unwrap();
+    let process = spec::process(&["cat", "/proc/self/cgroup"]);
+    let (stdout, status) = pod.output_of_exec("c", &process).await;
+    assert_eq!((stdout.as_str(), status), ("0::/init\n", 0));
+}
+
+/// containerd copies the container's process into each of its execs.
+#[tokio::test]
+async fn a_container_and_its_execs_are_scheduled_as_they_ask() {
+    let shape = Shape {
+        cpus: 2,
+        ..Shape::default()
+    };
+    let mut pod = Pod::boot_with(shape, sandbox()).await;
+    // rt_priority and policy (proc_pid_stat(5)).
+    let mut process = spec::shell("cut -d ' ' -f 40,41 /proc/self/stat; ionice -p $$");
+    process["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 7});
+    process["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+    let expected = "7 1\nbest-effort: prio 6\n";
+    let container = spec::container(process.clone());
+    assert_eq!(pod.output_of("c", &container).await.0, expected);
+    pod.run("d", spec::shell("sleep 1000")).await;
+    assert_eq!(pod.output_of_exec("d", &process).await.0, expected);
+
+    let mut process = spec::shell("nproc");
+    for (affinity, expected) in [
+        (json!({"initial": "0", "final": "1"}), "1\n"),
+        // The guest has the first of them alone.
+        (json!({"initial": "1-2", "final": "1-2"}), "2\n"),
+    ] {
+        process["execCPUAffinity"] = affinity;
+        assert_eq!(pod.output_of_exec("d", &process).await.0, expected);
+    }
 }
 
 #[tokio::test]

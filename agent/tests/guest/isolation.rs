@@ -169,6 +169,41 @@ async fn a_pods_user_namespace_owns_its_other_namespaces() {
     assert!(a.0.ends_with("web-0\n1234\nmay\n"), "{a:?}");
 }
 
+/// No capability of a user namespace raises a limit.
+#[tokio::test]
+async fn limits_above_the_guests_own_hold_in_a_user_namespace() {
+    let mut pod = Pod::boot_with(Default::default(), in_user_namespace()).await;
+    let mut process = spec::shell("ulimit -Hn; ulimit -Hl; ulimit -Sn");
+    process["rlimits"] = json!([
+        {"type": "RLIMIT_NOFILE", "hard": 2_000_000, "soft": 1024},
+        // libcgroups leaves 128 MiB at most.
+        {"type": "RLIMIT_MEMLOCK", "hard": 64 << 20, "soft": 64 << 20},
+    ]);
+    let expected = "2000000\n65536\n1024\n";
+    let container = in_pods_user_namespace(process.clone());
+    let (stdout, stderr, _) = pod.output_of("a", &container).await;
+    assert_eq!(stdout, expected, "{stderr}");
+    let sleeper = in_pods_user_namespace(spec::shell("sleep 1000"));
+    run_shared(&pod, "b", &sleeper).await;
+    assert_eq!(pod.output_of_exec("b", &process).await.0, expected);
+}
+
+/// containerd's `cgroup_writable`: the container's root has groups of its own,
+/// and no say in its limits.
+#[tokio::test]
+async fn a_writable_cgroup_is_its_containers_in_a_user_namespace() {
+    let mut pod = Pod::boot_with(Default::default(), in_user_namespace()).await;
+    let script = "cd /sys/fs/cgroup; stat -c '%u %n' . cgroup.procs memory.max; \
+                  mkdir own && echo 0 > own/cgroup.procs && \
+                  echo +memory > cgroup.subtree_control && echo 1000000000 > own/memory.max && \
+                  cat /proc/self/cgroup; echo max > memory.max || echo limited";
+    let mut spec = in_pods_user_namespace(spec::shell(script));
+    spec["mounts"][5]["options"] = json!(["nosuid", "noexec", "nodev", "rw"]);
+    let (stdout, stderr, _) = pod.output_of("c", &spec).await;
+    let expected = "0 .\n0 cgroup.procs\n65534 memory.max\n0::/own\nlimited\n";
+    assert_eq!(stdout, expected, "{stderr}");
+}
+
 #[tokio::test]
 async fn ids_that_overlap_are_the_hosts_mistake() {
     let mut request = in_user_namespace();

@@ -39,7 +39,7 @@ async fn limits_can_be_changed_and_devices_stay() {
     pod.create("c", &spec, Default::default()).await.unwrap();
     pod.start("c").await.unwrap();
     let less = json!({"memory": {"limit": 33_554_432}, "pids": {"limit": 50},
-                      "cpu": {"quota": 20_000, "period": 50_000, "cpus": "1-9"}});
+                      "cpu": {"quota": 20_000, "period": 50_000, "cpus": "1"}});
     pod.update("c", &less).await.unwrap();
     let script =
         format!("{FILES}; dd if=/dev/null of=/dev/kmsg count=0 2>/dev/null && echo device");
@@ -48,6 +48,29 @@ async fn limits_can_be_changed_and_devices_stay() {
         stdout,
         "33554432\n20000 50000\n59\n50\n1\ndefault 4950\ndevice\n"
     );
+}
+
+/// Two processors of quota on one of the guest's would be half of it.
+#[tokio::test]
+async fn a_set_of_processors_counts_as_a_whole_or_not_at_all() {
+    let shape = Shape {
+        cpus: 2,
+        ..Shape::default()
+    };
+    let mut pod = Pod::boot_with(shape, sandbox()).await;
+    let mut spec = spec::container(spec::shell("sleep 1000"));
+    spec["linux"]["resources"]["cpu"]["cpus"] = json!("1-2");
+    spec["linux"]["resources"]["cpu"]["mems"] = json!("0-1");
+    pod.create("c", &spec, Default::default()).await.unwrap();
+    pod.start("c").await.unwrap();
+    let set =
+        spec::shell("cd /sys/fs/cgroup; cat cpuset.cpus.effective cpuset.mems.effective; nproc");
+    assert_eq!(pod.output_of_exec("c", &set).await.0, "0-1\n0\n2\n");
+    for (cpus, expected) in [("1", "1\n0\n1\n"), ("1-2", "0-1\n0\n2\n")] {
+        let changed = json!({"cpu": {"cpus": cpus, "mems": "0"}});
+        pod.update("c", &changed).await.unwrap();
+        assert_eq!(pod.output_of_exec("c", &set).await.0, expected, "{cpus}");
+    }
 }
 
 #[tokio::test]
@@ -64,6 +87,16 @@ async fn devices_are_refused_unless_allowed() {
         "{stderr}"
     );
     assert_eq!(stdout, "null\n");
+}
+
+/// The kernel's own limit on this limit is lower.
+#[tokio::test]
+async fn more_open_files_than_a_million_may_be_had() {
+    let mut pod = Pod::boot().await;
+    let mut process = spec::shell("ulimit -Hn");
+    process["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 1_073_741_816, "soft": 1024}]);
+    let (stdout, stderr, _) = pod.output_of("c", &spec::container(process)).await;
+    assert_eq!(stdout, "1073741816\n", "{stderr}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! of another number.
 
 use std::fmt;
+use std::path::Path;
 
 use oci_spec::runtime::{
     Linux, LinuxBlockIo, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxThrottleDevice,
@@ -28,13 +29,19 @@ pub(crate) struct BlockDevice {
     pub(crate) read_only: bool,
 }
 
-/// The block devices that were asked for: those with a rule of their own. A
-/// privileged container has all of the host's, under one rule for everything;
-/// they stay the host's.
+/// What comes with all of the host's devices, and is asked for by nobody.
+const OF_ALL: &str = "/dev/null";
+
+/// The block devices that were asked for: those with a rule of their own. For a
+/// privileged container containerd gives one rule in place of all others. Its devices
+/// are those that were asked for, too; unless they are all of the host's, which stay
+/// the host's.
 pub(crate) fn block_devices(spec: &Spec) -> Vec<BlockDevice> {
     let linux = spec.linux().as_ref();
     let devices = linux.and_then(|linux| linux.devices().as_ref());
     let rules = linux.map_or(&[][..], rules);
+    let mut all = devices.into_iter().flatten();
+    let named = allow_all(rules) && !all.any(|device| device.path() == Path::new(OF_ALL));
     let mut wanted: Vec<BlockDevice> = Vec::new();
     let blocks = devices
         .into_iter()
@@ -42,11 +49,12 @@ pub(crate) fn block_devices(spec: &Spec) -> Vec<BlockDevice> {
         .filter(|d| d.typ() == LinuxDeviceType::B);
     for number in blocks.filter_map(number_of) {
         let mut own = rules.iter().filter(|rule| is_for(rule, number)).peekable();
-        if own.peek().is_none() || wanted.iter().any(|device| device.number == number) {
+        let asked_for = named || own.peek().is_some();
+        if !asked_for || wanted.iter().any(|device| device.number == number) {
             continue;
         }
         let writable = |rule: &LinuxDeviceCgroup| rule.access().iter().any(|a| a.contains('w'));
-        let read_only = !own.any(writable);
+        let read_only = !named && !own.any(writable);
         wanted.push(BlockDevice { number, read_only });
     }
     wanted
@@ -117,6 +125,18 @@ fn rules(linux: &Linux) -> &[LinuxDeviceCgroup] {
     rules.map_or(&[], Vec::as_slice)
 }
 
+/// Whether the last rule that is about all devices allows them.
+fn allow_all(rules: &[LinuxDeviceCgroup]) -> bool {
+    let of_all = |number: Option<i64>| number.is_none_or(|number| number < 0);
+    let about_all = |rule: &&LinuxDeviceCgroup| {
+        matches!(rule.typ(), None | Some(LinuxDeviceType::A))
+            && of_all(rule.major())
+            && of_all(rule.minor())
+    };
+    let last = rules.iter().rfind(about_all);
+    last.is_some_and(LinuxDeviceCgroup::allow)
+}
+
 fn is_for(rule: &LinuxDeviceCgroup, number: Number) -> bool {
     rule.allow()
         && rule.typ() == Some(LinuxDeviceType::B)
@@ -172,10 +192,28 @@ mod tests {
 
     #[test]
     fn a_privileged_container_does_not_get_the_hosts_disks() {
-        let everything = json!([{"allow": true, "access": "rwm"}]);
-        assert_eq!(block_devices(&spec(everything)), []);
+        let mut all = spec(everything());
+        let null = json!({"path": "/dev/null", "type": "c", "major": 1, "minor": 3});
+        let devices = all.linux_mut().as_mut().unwrap().devices_mut();
+        devices
+            .get_or_insert_default()
+            .push(serde_json::from_value(null).unwrap());
+        assert_eq!(block_devices(&all), []);
         let none = spec(json!([{"allow": false, "type": "b", "major": 7, "minor": 3}]));
         assert_eq!(block_devices(&none), []);
+    }
+
+    fn everything() -> serde_json::Value {
+        json!([{"allow": true, "access": "rwm"}])
+    }
+
+    #[test]
+    fn a_privileged_container_gets_the_volumes_that_it_asks_for() {
+        let number = |minor| Number { major: 7, minor };
+        let wanted = block_devices(&spec(everything()));
+        let numbers: Vec<_> = wanted.iter().map(|device| device.number).collect();
+        assert_eq!(numbers, [number(3), number(4)]);
+        assert!(wanted.iter().all(|device| !device.read_only));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};
 use protocol::Id;
 
-use super::{GuestVolumes, SpecError, mounts};
+use super::{GuestVolumes, SpecError, hooks, mounts};
 use crate::share::{RootfsMount, Share};
 
 /// What the agent gets.
@@ -28,13 +28,15 @@ pub(crate) fn for_guest(
         return Err(SpecError::NoProcess);
     }
     let mut spec = spec.clone();
+    refuse_net_devices(&spec)?;
+    spec.set_hooks(hooks::for_guest(spec.hooks().as_ref(), id)?);
     let share_process_namespace = shares_process_namespace(&spec);
     let root = root(&spec, id, bundle, rootfs, share)?;
     spec.set_root(Some(root));
     let wanted = spec.mounts().as_deref().unwrap_or_default();
     let (mounts, volumes) = mounts::for_guest(wanted, id, share)?;
     spec.set_mounts(Some(mounts));
-    forget_the_host(&mut spec);
+    forget_the_host(&mut spec, id);
     let json = serde_json::to_vec(&spec).map_err(SpecError::Encode)?;
     Ok(GuestSpec {
         json,
@@ -78,7 +80,17 @@ pub(crate) fn shared_processes(spec: &Spec) -> Option<u32> {
     number.parse().ok()
 }
 
-fn forget_the_host(spec: &mut Spec) {
+fn refuse_net_devices(spec: &Spec) -> Result<(), SpecError> {
+    let linux = spec.linux().as_ref();
+    let devices = linux.and_then(|linux| linux.net_devices().as_ref());
+    let name = devices.and_then(|devices| devices.keys().min());
+    match name.cloned() {
+        Some(name) => Err(SpecError::NetDevice { name }),
+        None => Ok(()),
+    }
+}
+
+fn forget_the_host(spec: &mut Spec, id: &Id) {
     if let Some(process) = spec.process_mut() {
         // The guest's kernel has neither.
         process.set_apparmor_profile(None);
@@ -87,6 +99,9 @@ fn forget_the_host(spec: &mut Spec) {
     if let Some(linux) = spec.linux_mut() {
         linux.set_mount_label(None);
         linux.set_cgroups_path(None);
+        if linux.intel_rdt().is_some() {
+            tracing::warn!(%id, "left out a class of processor cache (intelRdt): it is the host's");
+        }
         linux.set_intel_rdt(None);
         forget_namespace_paths(linux);
         if let Some(resources) = linux.resources_mut() {
@@ -124,7 +139,7 @@ mod tests {
             "linux": linux
         }))
         .unwrap();
-        forget_the_host(&mut spec);
+        forget_the_host(&mut spec, &Id::new("c").unwrap());
         serde_json::to_value(&spec).unwrap()
     }
 
@@ -141,6 +156,17 @@ mod tests {
         assert_eq!(spec["linux"]["namespaces"], json!([{"type": "ipc"}]));
         assert!(spec["linux"]["resources"].get("rdma").is_none());
         assert_eq!(spec["linux"]["resources"]["memory"]["limit"], 4096);
+    }
+
+    #[test]
+    fn an_interface_of_the_hosts_is_refused_by_its_name() {
+        let spec = |devices: Value| -> Spec {
+            let linux = json!({"netDevices": devices});
+            serde_json::from_value(json!({"ociVersion": "1.3.0", "linux": linux})).unwrap()
+        };
+        let refused = refuse_net_devices(&spec(json!({"ens4": {}}))).unwrap_err();
+        assert!(refused.to_string().contains("interface ens4"), "{refused}");
+        assert!(refuse_net_devices(&spec(json!({}))).is_ok());
     }
 
     #[test]

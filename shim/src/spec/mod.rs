@@ -3,6 +3,7 @@
 
 mod devices;
 mod guest;
+mod hooks;
 mod kubelet;
 mod mounts;
 mod pod;
@@ -46,6 +47,21 @@ pub(crate) enum SpecError {
          host; use HostToContainer, or remove the runtimeClassName"
     )]
     Bidirectional { destination: PathBuf },
+    #[error(
+        "the container has a {stage} hook, {}: hooks are programs of the host, and cannot reach \
+         a container in a VM; have what adds it (a CDI specification, a plugin of containerd's, \
+         the client) leave it away, or remove the runtimeClassName", program.display()
+    )]
+    Hook {
+        stage: &'static str,
+        program: PathBuf,
+    },
+    #[error(
+        "the host's network interface {name} is to be moved into the container \
+         (linux.netDevices): it cannot leave the host's kernel for that of a VM; have a network \
+         plugin give the pod an interface, or remove the runtimeClassName"
+    )]
+    NetDevice { name: String },
     #[error(
         "{} is a volume in huge pages of {mib} MiB, and the VM keeps none, since it heard of no \
          limit for them: have containerd pass containers' limits on \

@@ -183,9 +183,12 @@ fn has(mount: &Mount, option: &str) -> bool {
     mount.options().iter().flatten().any(|o| o == option)
 }
 
-/// What it is bound from has the pod's ids already.
+/// What it is bound from has the pod's ids already, whichever way that was asked for.
 fn set_bind(mount: &mut Mount, source: &Path) {
     mount.set_uid_mappings(None).set_gid_mappings(None);
+    if let Some(options) = mount.options_mut() {
+        options.retain(|option| option != "idmap" && option != "ridmap");
+    }
     mount.set_typ(Some("bind".to_owned()));
     mount.set_source(Some(source.to_owned()));
 }
@@ -197,6 +200,24 @@ mod tests {
 
     fn origin_of(mount: serde_json::Value) -> Origin {
         origin(&serde_json::from_value(mount).unwrap())
+    }
+
+    #[test]
+    fn ids_that_are_mapped_on_the_host_are_not_mapped_again() {
+        let mut mount: Mount = serde_json::from_value(json!({
+            "destination": "/data", "source": "/srv", "options": ["rbind", "idmap", "ro", "ridmap"],
+            "uidMappings": [{"containerID": 0, "hostID": 65536, "size": 65536}],
+            "gidMappings": [{"containerID": 0, "hostID": 65536, "size": 65536}]
+        }))
+        .unwrap();
+        set_bind(&mut mount, Path::new("/run/share/c/0"));
+        assert_eq!(
+            serde_json::to_value(&mount).unwrap(),
+            json!({
+                "destination": "/data", "type": "bind", "source": "/run/share/c/0",
+                "options": ["rbind", "ro"]
+            })
+        );
     }
 
     #[test]

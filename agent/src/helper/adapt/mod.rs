@@ -2,19 +2,27 @@
 //!
 //! Paths in it are the guest's already. What changes: the pod's namespaces are
 //! the guest's own; cgroups are ours; host devices, CPUs and security modules
-//! that the guest lacks are left out; the program itself is started by
+//! that the guest lacks are left out; links of the image are followed to where
+//! something is to be mounted; the program itself is started by
 //! [`super::payload`], so what libcontainer is told of it is only a stand-in.
 
+mod dev;
 mod devices;
+mod guest_devices;
+mod loop_devices;
 mod mounts;
 mod namespaces;
+mod nodes;
 mod process;
+mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxDevice, Mount, Process, Spec};
 use protocol::Id;
 
+use self::nodes::Owner;
+use self::tree::Tree;
 use super::report::Kind;
 use super::seccomp::{self, Filter, SeccompError};
 use super::{Create, identity};
@@ -44,6 +52,16 @@ pub(super) enum AdaptError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "{0:?} of the container: links of its image lead in a circle there, or are too many; \
+         mount at the path that is meant"
+    )]
+    Links(PathBuf),
+    #[error("make a node in the guest for device {path:?}")]
+    Nodes {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
     #[error(
@@ -60,9 +78,12 @@ impl AdaptError {
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Seccomp(SeccompError::Notify) | Self::SharedPidNamespace => Kind::Unimplemented,
-            Self::Seccomp(SeccompError::Read(_)) | Self::Queues { .. } => Kind::Internal,
+            Self::Seccomp(SeccompError::Read(_)) | Self::Queues { .. } | Self::Nodes { .. } => {
+                Kind::Internal
+            }
             Self::Root { .. } => Kind::NotFound,
             Self::Device { .. }
+            | Self::Links(_)
             | Self::Missing(_)
             | Self::NotMapped(_)
             | Self::Sysctl(_)
@@ -111,14 +132,16 @@ pub(super) fn adapt(mut spec: Spec, id: &Id, order: &Create) -> Result<Adapted, 
         .as_ref()
         .map(seccomp::compile)
         .transpose()?;
-    adapt_linux(&mut linux, id)?;
+    adapt_linux(&mut linux, id);
 
     identity::ensure_home(&mut process, &root);
     let user = process.user().uid();
     let outside = identity::outside(user, linux.uid_mappings().as_deref());
     identity::own_pipes(outside.ok_or(AdaptError::NotMapped(user))?);
 
-    mounts::adapt(spec.mounts_mut(), confined)?;
+    // libcontainer requires the list for user namespaces, even an empty one.
+    let mounts = spec.mounts_mut().get_or_insert_default();
+    adapt_files(&root, mounts, &mut linux, (id, confined))?;
     // The pod has one host name, set with the sandbox.
     spec.set_hostname(None).set_domainname(None);
     spec.set_linux(Some(linux));
@@ -130,23 +153,64 @@ pub(super) fn adapt(mut spec: Spec, id: &Id, order: &Create) -> Result<Adapted, 
     })
 }
 
-fn adapt_linux(linux: &mut Linux, id: &Id) -> Result<(), AdaptError> {
+/// What is mounted and made in the container's `root`. The device nodes that are
+/// mounted come last, as they may be below other mounts.
+fn adapt_files(
+    root: &Path,
+    mounts: &mut Vec<Mount>,
+    linux: &mut Linux,
+    (container, confined): (&Id, bool),
+) -> Result<(), AdaptError> {
+    let mut wanted = wanted_devices(linux)?;
+    dev::adapt(mounts, &mut wanted, confined);
+    devices::unique(&mut wanted);
+    mounts::adapt(mounts, confined)?;
+
+    let mut tree = Tree::of(root);
+    for mount in mounts.iter_mut() {
+        tree.add(mount)?;
+    }
+    // A mount has brought it.
+    wanted.retain(|device| !tree.has_mount_at(device.path()));
+    let owner = Owner {
+        container,
+        confined,
+        users: linux.uid_mappings().as_deref(),
+        groups: linux.gid_mappings().as_deref(),
+    };
+    for mut mount in nodes::adapt(&mut wanted, &owner)? {
+        tree.add(&mut mount)?;
+        mounts.push(mount);
+    }
+    linux.set_devices(Some(wanted));
+    Ok(())
+}
+
+/// The devices of `linux` that the guest has.
+fn wanted_devices(linux: &mut Linux) -> Result<Vec<LinuxDevice>, AdaptError> {
+    let mut wanted = linux.devices_mut().take().unwrap_or_default();
+    let resources = linux.resources().as_ref();
+    let rules = resources.and_then(|resources| resources.devices().as_deref());
+    let rules = rules.unwrap_or_default();
+    if devices::allow_all(rules) {
+        loop_devices::make();
+    }
+    devices::adapt(&mut wanted, rules)?;
+    Ok(wanted)
+}
+
+fn adapt_linux(linux: &mut Linux, id: &Id) {
     linux.set_cgroups_path(Some(cgroup_path(id)));
     linux
         .set_mount_label(None)
         .set_intel_rdt(None)
         .set_net_devices(None);
-    let rules = linux.resources().as_ref().and_then(|r| r.devices().clone());
     // containerd's words are mount(8)'s, libcontainer's the specification's.
     let propagation = linux.rootfs_propagation().as_deref().map(one_word);
     linux.set_rootfs_propagation(propagation);
-    if let Some(wanted) = linux.devices_mut() {
-        devices::adapt(wanted, &rules.unwrap_or_default())?;
-    }
     if let Some(limits) = linux.resources_mut() {
         resources::adapt(limits, &paths::cgroup(id), &Present::read());
     }
-    Ok(())
 }
 
 /// `rslave` as `slave`: of a root file system it is recursive either way.

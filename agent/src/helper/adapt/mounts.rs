@@ -12,9 +12,7 @@ use super::AdaptError;
 const QUEUES: &str = "/run/mqueue";
 
 /// Rewrites `mounts` for a container that is `confined` to a user namespace.
-pub(super) fn adapt(mounts: &mut Option<Vec<Mount>>, confined: bool) -> Result<(), AdaptError> {
-    // libcontainer requires the list for user namespaces, even an empty one.
-    let mounts = mounts.get_or_insert_default();
+pub(super) fn adapt(mounts: &mut [Mount], confined: bool) -> Result<(), AdaptError> {
     if !confined {
         return Ok(());
     }
@@ -26,6 +24,12 @@ pub(super) fn adapt(mounts: &mut Option<Vec<Mount>>, confined: bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Whether `mount` shows what there is already.
+pub(super) fn is_bind(mount: &Mount) -> bool {
+    let mut options = mount.options().iter().flatten();
+    mount.typ().as_deref() == Some("bind") || options.any(|o| o == "bind" || o == "rbind")
 }
 
 fn bind(mount: &mut Mount, source: &Path, kind: &str) {
@@ -56,7 +60,7 @@ fn queues() -> Result<PathBuf, AdaptError> {
 mod tests {
     use super::*;
 
-    fn sysfs() -> Option<Vec<Mount>> {
+    fn sysfs() -> Vec<Mount> {
         let json = r#"[{"destination": "/sys", "type": "sysfs", "source": "sysfs",
                         "options": ["nosuid", "ro"]}]"#;
         serde_json::from_str(json).unwrap()
@@ -66,7 +70,7 @@ mod tests {
     fn a_confined_container_sees_the_guests_sysfs() {
         let mut mounts = sysfs();
         adapt(&mut mounts, true).unwrap();
-        let mount = &mounts.unwrap()[0];
+        let mount = &mounts[0];
         assert_eq!(mount.typ().as_deref(), Some("bind"));
         assert_eq!(mount.source().as_deref(), Some(Path::new("/sys")));
         assert_eq!(
