@@ -20,6 +20,12 @@ use ttrpc::context::{self, Context};
 /// longest, creating a container, takes milliseconds, on a busy host under
 /// emulation seconds.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for what is built and started: many pods may be at it at once. kubelet
+/// waits for two minutes.
+const BUILD: Duration = Duration::from_secs(60);
+
+/// The agent is told to give up too, later than we do: its word would be another.
+const LATER: Duration = Duration::from_secs(1);
 
 /// Characters of a failure that is told on: an error with all its causes is shorter.
 const LONGEST_MESSAGE: usize = 1024;
@@ -70,9 +76,8 @@ impl Agent {
     }
 
     pub(crate) async fn create_sandbox(&self, request: &CreateSandboxRequest) -> Result<()> {
-        ask(self.client.create_sandbox(deadline(), request))
-            .await
-            .map(drop)
+        let build = self.client.create_sandbox(timeout(BUILD + LATER), request);
+        ask_within(BUILD, build).await.map(drop)
     }
 
     /// Has the guest take a disk, which is in `slot` or comes by itself.
@@ -162,15 +167,18 @@ impl Agent {
     }
 
     pub(crate) async fn create_container(&self, request: &CreateContainerRequest) -> Result<()> {
-        ask(self.client.create_container(deadline(), request))
-            .await
-            .map(drop)
+        let build = self
+            .client
+            .create_container(timeout(BUILD + LATER), request);
+        ask_within(BUILD, build).await.map(drop)
     }
 
     pub(crate) async fn start_container(&self, id: &str) -> Result<()> {
-        ask(self.client.start_container(deadline(), &container(id)))
-            .await
-            .map(drop)
+        let container = container(id);
+        let start = self
+            .client
+            .start_container(timeout(BUILD + LATER), &container);
+        ask_within(BUILD, start).await.map(drop)
     }
 
     pub(crate) async fn delete_container(&self, id: &str) -> Result<()> {
@@ -281,9 +289,8 @@ fn failure(error: ttrpc::Error) -> Failure {
     Failure::new(code, message.take(LONGEST_MESSAGE).collect::<String>())
 }
 
-/// The agent is told to give up too, later than we do: its word would be another.
 fn deadline() -> Context {
-    timeout(TIMEOUT + Duration::from_secs(1))
+    timeout(TIMEOUT + LATER)
 }
 
 fn timeout(limit: Duration) -> Context {

@@ -93,6 +93,9 @@ impl Hierarchy {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => self.complete(one)?,
             }
+            if self.is_unified() && one != group {
+                hand_down_memory(one);
+            }
         }
         Ok(())
     }
@@ -113,6 +116,15 @@ impl Hierarchy {
             }
         }
         Ok(())
+    }
+}
+
+/// Has the kernel count memory for each group below `group` (cgroup-v2.rst, "Enabling
+/// and Disabling"): whoever made it for a pod may have limited it alone. Where it
+/// refuses, as processes are in the group, the pod has no figures and all else.
+fn hand_down_memory(group: &Path) {
+    if let Err(error) = fs::write(group.join("cgroup.subtree_control"), "+memory") {
+        tracing::debug!(group = %group.display(), %error, "count the memory of a pod");
     }
 }
 
@@ -144,6 +156,23 @@ mod tests {
         );
         assert!(found[0].controls("cpuacct") && !found[0].is_unified());
         assert!(found[2].is_unified());
+    }
+
+    #[test]
+    fn memory_is_counted_for_the_last_group_of_v2() {
+        let root = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy {
+            mount_point: root.path().into(),
+            controllers: None,
+            origin: root.path().into(),
+        };
+        let pod = root.path().join("kubepods/pod");
+        hierarchy.make(&pod.join("s")).unwrap();
+        for group in ["kubepods", "kubepods/pod"] {
+            let control = root.path().join(group).join("cgroup.subtree_control");
+            assert_eq!(fs::read(control).unwrap(), b"+memory", "{group}");
+        }
+        assert_eq!(fs::read_dir(pod.join("s")).unwrap().count(), 0);
     }
 
     #[test]

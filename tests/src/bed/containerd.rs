@@ -92,6 +92,9 @@ impl Drop for Containerd {
     }
 }
 
+/// For device mapper's tools, which containerd runs: in a lab they make the nodes.
+const WITHOUT_UDEV: &str = "DM_DISABLE_UDEV";
+
 fn command(layout: &Layout, packages: &Packages, product: &Product) -> Result<Command> {
     let log = layout.containerd_log();
     let log = File::options()
@@ -104,6 +107,7 @@ fn command(layout: &Layout, packages: &Packages, product: &Product) -> Result<Co
         .arg("--config")
         .arg(layout.containerd_config())
         .env_clear()
+        .envs(env::vars_os().filter(|(name, _)| name == WITHOUT_UDEV))
         .env("PATH", search_path(layout, packages, product))
         .env("HOME", "/root")
         .env("TMPDIR", layout.tmp())
