@@ -76,7 +76,7 @@ impl Agent {
     }
 
     pub(crate) async fn create_sandbox(&self, request: &CreateSandboxRequest) -> Result<()> {
-        let build = self.client.create_sandbox(timeout(BUILD + LATER), request);
+        let build = self.client.create_sandbox(until(BUILD), request);
         ask_within(BUILD, build).await.map(drop)
     }
 
@@ -167,17 +167,13 @@ impl Agent {
     }
 
     pub(crate) async fn create_container(&self, request: &CreateContainerRequest) -> Result<()> {
-        let build = self
-            .client
-            .create_container(timeout(BUILD + LATER), request);
+        let build = self.client.create_container(until(BUILD), request);
         ask_within(BUILD, build).await.map(drop)
     }
 
     pub(crate) async fn start_container(&self, id: &str) -> Result<()> {
         let container = container(id);
-        let start = self
-            .client
-            .start_container(timeout(BUILD + LATER), &container);
+        let start = self.client.start_container(until(BUILD), &container);
         ask_within(BUILD, start).await.map(drop)
     }
 
@@ -290,7 +286,12 @@ fn failure(error: ttrpc::Error) -> Failure {
 }
 
 fn deadline() -> Context {
-    timeout(TIMEOUT + LATER)
+    until(TIMEOUT)
+}
+
+/// What the agent is told of a call that is given up after `limit`.
+fn until(limit: Duration) -> Context {
+    timeout(limit + LATER)
 }
 
 fn timeout(limit: Duration) -> Context {

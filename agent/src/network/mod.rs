@@ -89,63 +89,46 @@ pub(crate) fn update(request: &UpdateNetworkRequest, devices: &Path) -> Result<(
 
 /// Adds what is not there. One that is refused keeps none of the others away.
 fn add(netlink: &mut Netlink, links: &Links, state: &NetworkState) -> Result<(), NetworkError> {
-    let mut all = FirstError::default();
+    let mut all = Ok(());
     for wanted in &state.interfaces {
         for cidr in &wanted.addresses {
             let index = links.index(&wanted.name);
-            all.see(index.and_then(|index| address::add(netlink, index, cidr)));
+            all = all.and(index.and_then(|index| address::add(netlink, index, cidr)));
         }
     }
     for route in route::in_working_order(&state.routes) {
-        all.see(route::add(netlink, links, route));
+        all = all.and(route::add(netlink, links, route));
     }
     for wanted in &state.rules {
-        all.see(rule::add(netlink, wanted));
+        all = all.and(rule::add(netlink, wanted));
     }
     for wanted in &state.neighbours {
         let index = links.index(&wanted.interface);
-        all.see(index.and_then(|index| neighbour::add(netlink, index, wanted)));
+        all = all.and(index.and_then(|index| neighbour::add(netlink, index, wanted)));
     }
-    all.0
+    all
 }
 
 /// Takes away what is there.
 fn remove(netlink: &mut Netlink, links: &Links, state: &NetworkState) -> Result<(), NetworkError> {
-    let mut all = FirstError::default();
+    let mut all = Ok(());
     for gone in &state.neighbours {
         let index = links.index(&gone.interface);
-        all.see(index.and_then(|index| neighbour::remove(netlink, index, gone)));
+        all = all.and(index.and_then(|index| neighbour::remove(netlink, index, gone)));
     }
     for gone in &state.rules {
-        all.see(rule::remove(netlink, gone));
+        all = all.and(rule::remove(netlink, gone));
     }
     for gone in &state.routes {
-        all.see(route::remove(netlink, links, gone));
+        all = all.and(route::remove(netlink, links, gone));
     }
     for gone in &state.interfaces {
         for cidr in &gone.addresses {
             let index = links.index(&gone.name);
-            all.see(index.and_then(|index| address::remove(netlink, index, cidr)));
+            all = all.and(index.and_then(|index| address::remove(netlink, index, cidr)));
         }
     }
-    all.0
-}
-
-/// Of several steps that are all taken.
-struct FirstError(Result<(), NetworkError>);
-
-impl Default for FirstError {
-    fn default() -> Self {
-        Self(Ok(()))
-    }
-}
-
-impl FirstError {
-    fn see(&mut self, step: Result<(), NetworkError>) {
-        if self.0.is_ok() {
-            self.0 = step;
-        }
-    }
+    all
 }
 
 /// What the host's kernel has and this one has not is no reason for a pod not to

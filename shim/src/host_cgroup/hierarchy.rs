@@ -123,7 +123,13 @@ impl Hierarchy {
 /// and Disabling"): whoever made it for a pod may have limited it alone. Where it
 /// refuses, as processes are in the group, the pod has no figures and all else.
 fn hand_down_memory(group: &Path) {
-    if let Err(error) = fs::write(group.join("cgroup.subtree_control"), "+memory") {
+    let control = group.join("cgroup.subtree_control");
+    // The kernel waits for groups that are going before it takes a word.
+    let handed = fs::read_to_string(&control).unwrap_or_default();
+    if handed.split_whitespace().any(|name| name == "memory") {
+        return;
+    }
+    if let Err(error) = fs::write(control, "+memory") {
         tracing::debug!(group = %group.display(), %error, "count the memory of a pod");
     }
 }

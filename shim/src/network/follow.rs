@@ -112,26 +112,15 @@ async fn again(refused: u32) {
 
 /// What is in one of them, or in both.
 fn either(one: &NetworkState, other: &NetworkState) -> NetworkState {
-    let NetworkState {
-        mut interfaces,
-        mut routes,
-        mut rules,
-        mut neighbours,
-        ..
-    } = other.clone();
     let gone = gone(one, other);
     let addressed = gone.interfaces.into_iter();
-    interfaces.extend(addressed.filter(|interface| !interface.addresses.is_empty()));
-    routes.extend(gone.routes);
-    rules.extend(gone.rules);
-    neighbours.extend(gone.neighbours);
-    NetworkState {
-        interfaces,
-        routes,
-        rules,
-        neighbours,
-        ..Default::default()
-    }
+    let mut both = other.clone();
+    both.interfaces
+        .extend(addressed.filter(|interface| !interface.addresses.is_empty()));
+    both.routes.extend(gone.routes);
+    both.rules.extend(gone.rules);
+    both.neighbours.extend(gone.neighbours);
+    both
 }
 
 /// What of `before` is not in `now`.

@@ -76,6 +76,8 @@ impl Pod {
                 // The guest may have built it even where its answer came too late.
                 if let Err(failure) = self.forget_in_guest(&sandbox, id).await {
                     tracing::warn!(%id, %failure, "undo the creation of a container");
+                    // Nobody asks again.
+                    self.take_back(&sandbox, id).await;
                 }
             }
             (Err(_), _) => {}
@@ -133,13 +135,8 @@ impl Pod {
         }
         self.admit(&sandbox, id, Limits::of_container(spec)).await?;
         let target = spec::shared_processes(spec).and_then(|pid| self.stood_in_by(pid));
-        match create_in_guest(&sandbox, id, spec, target, request).await {
-            Ok(io) => Ok((sandbox, Some(io))),
-            Err(failure) => {
-                self.dismiss(&sandbox, id).await;
-                Err(failure)
-            }
-        }
+        let io = create_in_guest(&sandbox, id, spec, target, request).await?;
+        Ok((sandbox, Some(io)))
     }
 
     /// The container that has that number on the host.
@@ -219,21 +216,6 @@ impl Pod {
 
 /// Shows the guest the container's files and has the agent build it.
 async fn create_in_guest(
-    sandbox: &Sandbox,
-    id: &Id,
-    spec: &Spec,
-    target: Option<Id>,
-    request: &CreateRequest,
-) -> Result<ProcessIo, Failure> {
-    let built = try_create_in_guest(sandbox, id, spec, target, request).await;
-    if built.is_err() {
-        sandbox.hide(id).await;
-        sandbox.release_volumes(id).await;
-    }
-    built
-}
-
-async fn try_create_in_guest(
     sandbox: &Sandbox,
     id: &Id,
     spec: &Spec,

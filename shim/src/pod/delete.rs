@@ -124,10 +124,15 @@ impl Pod {
         if let Err(failure) = deleted {
             return self.refused(sandbox, id, failure).await;
         }
+        self.take_back(sandbox, id).await;
+        Ok(())
+    }
+
+    /// Takes back what a container had of the host and of the VM.
+    pub(super) async fn take_back(&self, sandbox: &Arc<Sandbox>, id: &Id) {
         sandbox.hide(id).await;
         sandbox.release_volumes(id).await;
         self.dismiss(sandbox, id).await;
-        Ok(())
     }
 
     /// The guest has not deleted a container. One that does not answer at all, or

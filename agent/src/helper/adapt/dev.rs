@@ -10,7 +10,7 @@ use oci_spec::runtime::{LinuxDevice, Mount};
 use protocol::paths;
 
 use super::guest_devices::{self, MADE};
-use super::mounts::is_bind;
+use super::mounts::{self, is_bind};
 
 const DEV: &str = "/dev";
 
@@ -75,19 +75,10 @@ fn own(mounts: &[Mount]) -> Vec<Mount> {
     let wanted = |(path, ..): &(&str, _, _, _)| *path == DEV || !there(path);
     let systems = FILE_SYSTEMS.into_iter().filter(wanted);
     systems
-        .map(|(path, kind, source, options)| mount(path, kind, source, options))
+        .map(|(path, kind, source, options)| {
+            mounts::new(Path::new(path), kind, Path::new(source), options)
+        })
         .collect()
-}
-
-fn mount(path: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
-    let mut mount = Mount::default();
-    let options = options.iter().map(|&option| option.to_owned()).collect();
-    mount
-        .set_destination(path.into())
-        .set_typ(Some(kind.to_owned()))
-        .set_source(Some(source.into()))
-        .set_options(Some(options));
-    mount
 }
 
 /// Has the nodes that are mounted in place of those that every container has

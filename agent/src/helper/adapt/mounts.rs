@@ -32,6 +32,18 @@ pub(super) fn is_bind(mount: &Mount) -> bool {
     mount.typ().as_deref() == Some("bind") || options.any(|o| o == "bind" || o == "rbind")
 }
 
+/// A mount that no specification asked for.
+pub(super) fn new(at: &Path, kind: &str, source: &Path, options: &[&str]) -> Mount {
+    let mut mount = Mount::default();
+    let options = options.iter().map(|&option| option.to_owned()).collect();
+    mount
+        .set_destination(at.to_owned())
+        .set_typ(Some(kind.to_owned()))
+        .set_source(Some(source.to_owned()))
+        .set_options(Some(options));
+    mount
+}
+
 fn bind(mount: &mut Mount, source: &Path, kind: &str) {
     let mut options = mount.options().clone().unwrap_or_default();
     options.push(kind.to_owned());

@@ -11,7 +11,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, Mount};
 use protocol::Id;
 use rustix::fs::{CWD, FileType, Gid, Mode, Uid};
 
-use super::AdaptError;
+use super::{AdaptError, mounts};
 use crate::container::paths;
 use crate::helper::identity;
 
@@ -53,7 +53,7 @@ pub(super) fn adapt(
         .map(|(number, device)| {
             let node = folder.join(number.to_string());
             make(&node, device, owner)?;
-            Ok(bind(device.path(), node))
+            Ok(mounts::new(device.path(), "bind", &node, &["bind"]))
         })
         .collect()
 }
@@ -109,16 +109,6 @@ fn number(device: &LinuxDevice) -> io::Result<u64> {
     let part = |part: i64| u32::try_from(part).map_err(|_| io::ErrorKind::InvalidInput);
     let (major, minor) = (part(device.major())?, part(device.minor())?);
     Ok(rustix::fs::makedev(major, minor))
-}
-
-fn bind(path: &Path, node: PathBuf) -> Mount {
-    let mut mount = Mount::default();
-    mount
-        .set_destination(path.to_owned())
-        .set_typ(Some("bind".to_owned()))
-        .set_source(Some(node))
-        .set_options(Some(vec!["bind".to_owned()]));
-    mount
 }
 
 #[cfg(test)]
